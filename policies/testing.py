@@ -1,0 +1,359 @@
+"""The laws of policies, executable: run them against your own.
+
+A test of a policy is one line: ``check_retry_policy(MyBackoff(attempts_max=5))``.
+Each check raises AssertionError that names the law and the input that breaks it.
+
+====================  ================================================================================
+every policy is       a value: equal to itself, hashable, picklable, and its repr evaluates back
+every answer is       total (no input raises), sensible (what the contract says) and pure (the same
+                      arguments and dice give the same answer, in whatever order they are asked)
+every argument is     only looked at: a policy writes to no view and keeps nothing of what it saw
+====================  ================================================================================
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+import pickle
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import attrs
+
+from .contracts import (
+    Admission,
+    AdmissionPolicy,
+    Failure,
+    OrderingPolicy,
+    RetryPolicy,
+    RoutingPolicy,
+)
+
+__all__ = [
+    "check_admission_policy",
+    "check_ordering_policy",
+    "check_retry_policy",
+    "check_routing_policy",
+]
+
+#: The last attempt a retry policy is asked about; far beyond where ``2.0 ** n`` overflows.
+ATTEMPTS_MAX = 10_000
+
+#: Attempts around which growing waits are known to break.
+_MILESTONES = (1, 2, 3, 7, 62, 63, 64, 1022, 1023, 1024, 1025, ATTEMPTS_MAX)
+
+
+def check_retry_policy(policy: RetryPolicy, *, names: Mapping[str, object] | None = None) -> None:
+    """Raise AssertionError unless `policy` keeps every law of a retry policy.
+
+    It is asked about attempts 1…10,000, about errors of every kind, and with dice that fall to either
+    end. `names` are those its repr needs beside its own module, this package and the builtins.
+    Cost: 0.1 s.
+    """
+    _check_method(policy, "retry_after")
+    attempts = [_Case((Failure(n, _ERRORS[0]),), _Dice(n)) for n in range(1, ATTEMPTS_MAX + 1)]
+    corners = [
+        _Case((Failure(attempt, error, elapsed, last_delay),), dice)
+        for attempt, error, elapsed, last_delay, dice in product(
+            _MILESTONES, _ERRORS, (0.0, 1e9), (None, 0.0, 1e9), _ENDS
+        )
+    ]
+    _check_answers(policy, policy.retry_after, [*attempts, *corners], _seconds_or_none)
+    _check_value(policy, names)
+
+
+def check_ordering_policy(policy: OrderingPolicy, *, names: Mapping[str, object] | None = None) -> None:
+    """Raise AssertionError unless `policy` keeps every law of an ordering policy; `names` as above."""
+    _check_method(policy, "key")
+    _require(isinstance(policy.few_keys, bool), policy, "few_keys is a bool", repr(policy.few_keys))
+    _check_answers(policy, policy.key, [_Case((job,)) for job in _jobs()], _finite)
+    _check_value(policy, names)
+
+
+def check_admission_policy(policy: AdmissionPolicy, *, names: Mapping[str, object] | None = None) -> None:
+    """Raise AssertionError unless `policy` keeps every law of an admission policy; `names` as above."""
+    _check_method(policy, "admit")
+    timeout = getattr(policy, "timeout", None)
+    _require(_seconds_or_none(timeout), policy, "timeout is seconds ≥ 0 or None", repr(timeout))
+    queues = [_Queue(held=1, capacity=1), _Queue(held=10_000, capacity=10_000), _Queue(held=12, capacity=8)]
+    cases = [_Case((job, queue)) for job, queue in product(_jobs(), queues)]
+    _check_answers(policy, policy.admit, cases, _an_admission)
+    _check_value(policy, names)
+
+
+def check_routing_policy(policy: RoutingPolicy, *, names: Mapping[str, object] | None = None) -> None:
+    """Raise AssertionError unless `policy` keeps every law of a routing policy; `names` as above."""
+    _check_method(policy, "choose")
+    job = next(iter(_jobs()))
+    cases = [
+        _Case((job, pools), dice) for pools, dice in product(_pool_lists(), (*_ENDS, *map(_Dice, range(8))))
+    ]
+    _check_answers(policy, policy.choose, cases, _one_of_the_pools)
+    _check_value(policy, names)
+
+
+# What is asked
+
+
+@attrs.frozen(kw_only=True)
+class _Job:
+    """A job as policies see it."""
+
+    id: int
+    priority: int
+    tags: frozenset[str] = frozenset()
+    tenant: str | None = None
+    submitted_at: float = 0.0
+    waiting_since: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class _Queue:
+    """A full front queue as policies see it."""
+
+    held: int
+    capacity: int
+
+
+@attrs.frozen(kw_only=True)
+class _Pool:
+    """A pool as policies see it."""
+
+    pool_id: str
+    slots: int
+    in_use: int
+
+    @property
+    def load(self) -> float:
+        """Slots in use ÷ slots."""
+        return self.in_use / self.slots
+
+
+class _Unprintable(Exception):
+    """An error whose text cannot be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+_ERRORS: tuple[BaseException, ...] = (
+    Exception("a plain one"),
+    KeyError("missing"),
+    ConnectionResetError("the other end"),
+    TimeoutError(),
+    _Unprintable(),
+    ExceptionGroup("several", [ValueError("one"), OSError("two")]),
+    BaseException("not even an Exception"),
+    KeyboardInterrupt(),
+    SystemExit(1),
+    GeneratorExit(),
+)
+
+
+def _jobs() -> list[_Job]:
+    """Return jobs of every kind that policies may tell apart."""
+    kinds = product(
+        (-(10**9), -1, 0, 10, 20, 40, 10**9),
+        ((0.0, 0.0), (3.5, 3.5), (3.5, 60.0), (1e9, 1e9)),
+        ((frozenset[str](), None), (frozenset({"cpu", "gpu"}), "a tenant")),
+    )
+    return [
+        _Job(
+            id=number,
+            priority=priority,
+            tags=tags,
+            tenant=tenant,
+            submitted_at=submitted_at,
+            waiting_since=waiting_since,
+        )
+        for number, (priority, (submitted_at, waiting_since), (tags, tenant)) in enumerate(kinds)
+    ]
+
+
+def _pool_lists() -> list[list[_Pool]]:
+    """Return candidates as a dispatcher offers them: at least two, each with a free slot."""
+    loads = (
+        ((8, 0), (8, 0)),
+        ((8, 7), (8, 0)),
+        ((8, 6), (8, 7)),
+        ((1, 0), (64, 63)),
+        ((4, 1), (4, 3), (4, 1), (4, 0)),
+        tuple((16, 15 - index) for index in range(16)),
+    )
+    return [
+        [
+            _Pool(pool_id=f"group-{number + 1}", slots=slots, in_use=in_use)
+            for number, (slots, in_use) in enumerate(pools)
+        ]
+        for pools in loads
+    ]
+
+
+@attrs.define
+class _Dice:
+    """Chance that repeats itself: a linear congruential generator with Knuth's constants."""
+
+    seed: int
+    _state: int = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._state = self.seed
+
+    def random(self) -> float:
+        """Return a number in [0, 1)."""
+        self._state = (self._state * 6364136223846793005 + 1442695040888963407) % 2**64
+        return (self._state >> 11) / 2.0**53
+
+
+@attrs.define
+class _Loaded:
+    """Dice that always fall the same way."""
+
+    face: float
+
+    def random(self) -> float:
+        """Return the same number in [0, 1) as ever."""
+        return self.face
+
+
+@attrs.frozen
+class _Case:
+    """One question: the views and a way to throw the same dice again."""
+
+    views: tuple[Any, ...]
+    dice: _Dice | _Loaded | None = None
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Return the arguments, with fresh lists and with dice as new."""
+        views = tuple(list(view) if isinstance(view, list) else view for view in self.views)
+        return views if self.dice is None else (*views, attrs.evolve(self.dice))
+
+    def story(self) -> str:
+        """Return the case in words; an error in it may have no text."""
+        dice = "" if self.dice is None else f" with {self.dice!r}"
+        try:
+            return f"{', '.join(map(repr, self.views))}{dice}"
+        except RuntimeError:
+            failure = self.views[0]
+            return f"attempt {failure.attempt} failed with {type(failure.error).__name__}{dice}"
+
+
+#: The dice at either end of what they may show.
+_ENDS: tuple[_Dice | _Loaded, ...] = (_Loaded(0.0), _Loaded(1.0 - 2.0**-53))
+
+
+# The laws
+
+
+def _check_method(policy: object, method: str) -> None:
+    _require(not isinstance(policy, type), policy, "it is a value, not a class", f"{policy!r}")
+    _require(callable(getattr(policy, method, None)), policy, f"it has a method {method}()", f"{policy!r}")
+
+
+def _check_value(policy: object, names: Mapping[str, object] | None) -> None:
+    kind = type(policy)
+    _require(_calmly(policy, "equal to itself", lambda: policy == policy), policy, "equal to itself")  # noqa: PLR0124
+    _require(
+        _calmly(policy, "hashable", lambda: hash(policy)) == hash(policy),
+        policy,
+        "hashable",
+        "its hash changes",
+    )
+    copy = _calmly(policy, "picklable", lambda: pickle.loads(pickle.dumps(policy)))  # noqa: S301  its own
+    _require(copy == policy and hash(copy) == hash(policy), policy, "picklable", f"it comes back as {copy!r}")
+    # A test that defines its policy in a function has it nowhere in its module.
+    module = vars(sys.modules[kind.__module__]) if kind.__module__ in sys.modules else {}
+    known = {
+        **vars(builtins),
+        **vars(sys.modules["policies"]),
+        **module,
+        kind.__name__: kind,
+        **(names or {}),
+    }
+    again = _calmly(policy, "its repr evaluates back", lambda: eval(repr(policy), known))  # noqa: S307  its own
+    _require(again == policy, policy, "its repr evaluates back", f"{policy!r} gives {again!r}")
+
+
+def _check_answers(
+    policy: object,
+    ask: Callable[..., object],
+    cases: Sequence[_Case],
+    sensible: Callable[..., bool],
+) -> None:
+    before = repr(policy)
+    answers = [_answer(policy, ask, case, sensible) for case in cases]
+    # Backwards, so that memory of any kind shows.
+    for case, answer in zip(reversed(cases), reversed(answers), strict=True):
+        again = _answer(policy, ask, case, sensible)
+        same = again is answer or again == answer
+        _require(same, policy, "pure", f"{case.story()} got {answer!r}, then {again!r}")
+    _require(repr(policy) == before, policy, "frozen", f"it became {policy!r}")
+
+
+def _answer(policy: object, ask: Callable[..., object], case: _Case, sensible: Callable[..., bool]) -> object:
+    arguments = case.arguments()
+    seen = _looks(case.views)
+    try:
+        answer = ask(*arguments)
+    except (attrs.exceptions.FrozenInstanceError, AttributeError) as error:
+        writes = isinstance(error, attrs.exceptions.FrozenInstanceError)
+        law = "it writes to no view" if writes else "total"
+        raise AssertionError(_broken(policy, law, f"{case.story()} raised {error!r}")) from error
+    except Exception as error:
+        raise AssertionError(_broken(policy, "total", f"{case.story()} raised {error!r}")) from error
+    untouched = _looks(case.views) == seen and list(arguments[: len(case.views)]) == list(case.views)
+    _require(untouched, policy, "it writes to no view", case.story())
+    _require(sensible(answer, *arguments), policy, "sensible", f"{case.story()} got {answer!r}")
+    return answer
+
+
+def _looks(views: Iterable[object]) -> list[object]:
+    """Return what can be seen of the views, to compare with what is seen later."""
+    looks: list[object] = []
+    for view in views:
+        if isinstance(view, Failure):
+            error = view.error
+            looks.append((error.args, dict(vars(error)), error.__cause__, error.__context__))
+            looks.append((view.attempt, view.elapsed, view.last_delay))
+        elif isinstance(view, list):
+            looks.extend(attrs.astuple(pool) for pool in view)
+        else:
+            looks.append(attrs.astuple(view))  # type: ignore[arg-type]
+    return looks
+
+
+def _seconds_or_none(answer: object, *_: object) -> bool:
+    return answer is None or (_finite(answer) and answer >= 0)  # type: ignore[operator]
+
+
+def _finite(answer: object, *_: object) -> bool:
+    return isinstance(answer, int | float) and not isinstance(answer, bool) and math.isfinite(answer)
+
+
+def _an_admission(answer: object, *_: object) -> bool:
+    return isinstance(answer, Admission)
+
+
+def _one_of_the_pools(answer: object, _job: object, pools: Sequence[object], _uniform: object) -> bool:
+    return any(answer is pool for pool in pools)
+
+
+def _calmly(policy: object, law: str, look: Callable[[], Any]) -> Any:
+    try:
+        return look()
+    except Exception as error:
+        raise AssertionError(_broken(policy, law, f"{type(error).__name__}: {error}")) from error
+
+
+def _require(holds: bool, policy: object, law: str, story: str = "") -> None:
+    if not holds:
+        raise AssertionError(_broken(policy, law, story))
+
+
+def _broken(policy: object, law: str, story: str) -> str:
+    return f"{type(policy).__name__} breaks the law {law!r}: {story}"

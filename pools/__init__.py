@@ -1,0 +1,33 @@
+"""Pools run: a fixed number of slots behind one mechanism each, and the promises they keep.
+
+``ThreadPool(slots=8)`` is a recipe, a frozen value: one scheduler opens as many equal pools from it
+as it is asked to. This package imports neither `scheduler` nor `policies`.
+"""
+
+from __future__ import annotations
+
+from .contract import (
+    Broken,
+    Call,
+    CallAbandoned,
+    Deliver,
+    Pool,
+    PoolRecipe,
+    PoolStopped,
+)
+from .inline_pool import InlinePool
+from .thread_pool import ThreadPool
+
+__distribution__ = "two-tier-scheduler"
+
+__all__ = [
+    "Broken",
+    "Call",
+    "CallAbandoned",
+    "Deliver",
+    "InlinePool",
+    "Pool",
+    "PoolRecipe",
+    "PoolStopped",
+    "ThreadPool",
+]

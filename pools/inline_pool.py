@@ -1,0 +1,77 @@
+"""A pool without threads: the caller runs the call. For tests, doctests and examples."""
+
+from __future__ import annotations
+
+import attrs
+
+from .contract import Broken, Call, Deliver, PoolStopped, check_slots
+
+
+@attrs.frozen
+class InlinePool:
+    """The recipe of a pool whose calls run in whichever thread starts them.
+
+    The declared exception to promise P2: ``submit`` returns when the job has run, if a slot was free.
+    With one slot, a job submitted by a job waits until the outer one has returned.
+    """
+
+    slots: int = attrs.field(default=1)
+
+    @slots.validator
+    def _check_slots(self, attribute: object, value: object) -> None:
+        check_slots("InlinePool", value)
+
+    @property
+    def prefetch(self) -> int:
+        """0."""
+        return 0
+
+    @property
+    def runs_coroutines(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def dedicated(self) -> bool:
+        """False: any plain job may run here."""
+        return False
+
+    def open(self, pool_id: str, deliver: Deliver, broken: Broken) -> _Inline:
+        """Open a pool."""
+        return _Inline(pool_id, deliver)
+
+
+class _Inline:
+    """A live pool that borrows its callers."""
+
+    #: ``run`` runs the call itself; pools that do not say so do not.
+    inline = True
+
+    def __init__(self, pool_id: str, deliver: Deliver) -> None:
+        self._pool_id = pool_id
+        self._deliver = deliver
+        self._draining = False
+
+    def run(self, slot: int, call: Call) -> None:
+        """Run `call`, and whatever the slot is given after it, before returning."""
+        if self._draining:
+            raise PoolStopped(f"pool {self._pool_id} takes no more calls")
+        following: Call | None = call
+        del call
+        while following is not None:
+            value: object = None
+            failure: BaseException | None = None
+            try:
+                value = following.run()
+            except BaseException as error:
+                failure = error.with_traceback(error.__traceback__.tb_next if error.__traceback__ else None)
+            following = self._deliver(slot, value, failure)
+
+    def drain(self) -> None:
+        """Take no more calls."""
+        self._draining = True
+
+    def stop(self, timeout: float | None) -> tuple[int, ...]:
+        """Take no more calls; a call that runs is some caller's own business."""
+        self.drain()
+        return ()

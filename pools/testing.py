@@ -1,0 +1,252 @@
+"""The promises of a pool, executable: for the pools here and for third parties' test suites.
+
+``check_pool(ThreadPool(slots=2))`` raises AssertionError naming the first promise that does not hold.
+``PROMISES`` has one function per promise, for a test id each. The calls used here share memory with
+the test, so pools that run calls elsewhere need calls of their own.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Self
+
+from .contract import Call, Pool, PoolRecipe
+
+__all__ = ["PATIENCE", "PROMISES", "Harness", "SampleCall", "check_pool", "p7_a_broken_pool_says_so_once"]
+
+#: Seconds a promise may take before it counts as broken. Generous: a loaded machine is slow.
+PATIENCE = 10.0
+
+
+class SampleCall:
+    """A call as pools are given them. Satisfies `pools.contract.Call`."""
+
+    def __init__(self, function: Callable[..., object], *args: Any) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs: dict[str, Any] = {}
+
+    def run(self) -> object:
+        """Call the function."""
+        return self.function(*self.args, **self.kwargs)
+
+
+class Harness:
+    """A pool under test, and what it delivered."""
+
+    def __init__(self, recipe: PoolRecipe) -> None:
+        self.slots = recipe.slots
+        self.delivered: list[tuple[int, object, BaseException | None]] = []
+        self.broken: list[BaseException] = []
+        #: What a slot is given next, when its outcome has been delivered.
+        self.following: dict[int, list[Call]] = {}
+        self._changed = threading.Condition()
+        self.pool: Pool = recipe.open("check-1", self._deliver, self._broken)
+
+    def _deliver(self, slot: int, value: object, error: BaseException | None) -> Call | None:
+        with self._changed:
+            self.delivered.append((slot, value, error))
+            self._changed.notify_all()
+            following = self.following.get(slot)
+            return following.pop(0) if following else None
+
+    def _broken(self, error: BaseException) -> None:
+        with self._changed:
+            self.broken.append(error)
+            self._changed.notify_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.pool.stop(PATIENCE)
+
+    def wait(self, holds: Callable[[], bool], promise: str, story: str) -> None:
+        """Wait until something holds; fail the promise when it does not."""
+        with self._changed:
+            _require(self._changed.wait_for(holds, PATIENCE), promise, story)
+
+    def wait_delivered(self, count: int, promise: str) -> None:
+        """Wait for so many outcomes."""
+        self.wait(
+            lambda: len(self.delivered) >= count,
+            promise,
+            f"{count} calls ran, {len(self.delivered)} came back",
+        )
+
+
+def p1_slots_never_change(recipe: PoolRecipe) -> None:
+    """``slots`` is a positive integer and the same before, during and after use."""
+    with Harness(recipe) as harness:
+        for slot in range(recipe.slots):
+            harness.pool.run(slot, SampleCall(int))
+        harness.wait_delivered(recipe.slots, "P1")
+        harness.pool.stop(PATIENCE)
+        _require(recipe.slots == harness.slots >= 1, "P1", "slots changed")
+
+
+def p2_run_does_not_block(recipe: PoolRecipe) -> None:
+    """``run`` returns while the call is still running, and another thread runs it."""
+    with Harness(recipe) as harness:
+        release, threads = threading.Event(), []
+
+        def hold() -> None:
+            threads.append(threading.get_ident())
+            release.wait(PATIENCE)
+
+        for slot in range(recipe.slots):
+            harness.pool.run(slot, SampleCall(hold))
+        _require(not harness.delivered, "P2", "run() came back after the call had ended")
+        release.set()
+        harness.wait_delivered(recipe.slots, "P2")
+        harness.pool.stop(PATIENCE)
+        _require(threading.get_ident() not in threads, "P2", "the call ran in the caller")
+
+
+def p3_each_call_is_delivered_once(recipe: PoolRecipe) -> None:
+    """Values and errors come back, once each, including calls handed out by ``deliver``."""
+    with Harness(recipe) as harness:
+        errors = [ValueError("expected"), SystemExit("expected"), KeyboardInterrupt("expected")]
+
+        def fail(error: BaseException) -> None:
+            raise error
+
+        chain: list[Call] = [SampleCall(fail, error) for error in errors]
+        harness.following = {slot: [*chain, SampleCall(abs, -slot)] for slot in range(recipe.slots)}
+        for slot in range(recipe.slots):
+            harness.pool.run(slot, SampleCall(str, slot))
+        harness.wait_delivered(recipe.slots * 5, "P3")
+        harness.pool.stop(PATIENCE)
+        for slot in range(recipe.slots):
+            got = [(value, error) for at, value, error in harness.delivered if at == slot]
+            expected = [(str(slot), None), *((None, error) for error in errors), (slot, None)]
+            _require(got == expected, "P3", f"slot {slot} delivered {got}, not {expected}")
+
+
+def p4_the_slot_is_free_before_its_outcome_is_visible(recipe: PoolRecipe) -> None:
+    """Once an outcome has been delivered without a successor, its slot takes a call at once."""
+    with Harness(recipe) as harness:
+        for turn in range(100):
+            harness.pool.run(0, SampleCall(int, turn))
+            harness.wait_delivered(turn + 1, "P4")
+        harness.pool.stop(PATIENCE)
+        values = [value for _, value, _ in harness.delivered]
+        _require(values == list(range(100)), "P4", f"outcomes came back as {values}")
+
+
+def p5_drain_refuses_new_calls_and_finishes_the_accepted(recipe: PoolRecipe) -> None:
+    """After ``drain`` a running call still delivers its value, and ``run`` raises."""
+    with Harness(recipe) as harness:
+        started, release = threading.Event(), threading.Event()
+
+        def hold() -> str:
+            started.set()
+            release.wait(PATIENCE)
+            return "finished"
+
+        harness.pool.run(0, SampleCall(hold))
+        _require(started.wait(PATIENCE), "P5", "the call did not start")
+        harness.pool.drain()
+        try:
+            harness.pool.run(recipe.slots - 1, SampleCall(int))
+        except Exception:  # whatever the pool calls it
+            refused = True
+        else:
+            refused = False
+        release.set()
+        harness.wait_delivered(1, "P5")
+        harness.pool.stop(PATIENCE)
+        _require(refused, "P5", "a draining pool took a call")
+        _require(harness.delivered[0][1] == "finished", "P5", "an accepted call was not finished")
+
+
+def p6_stop_is_bounded_and_gives_back_what_it_abandons(recipe: PoolRecipe) -> None:
+    """``stop`` returns in time though a call ignores it, names its slot and delivers an error for it."""
+    with Harness(recipe) as harness:
+        started, release = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            started.set()
+            release.wait(PATIENCE)
+
+        harness.pool.run(0, SampleCall(hold))
+        _require(started.wait(PATIENCE), "P6", "the call did not start")
+        begun = time.monotonic()
+        stuck = harness.pool.stop(0.05)
+        took = time.monotonic() - begun
+        delivered = list(harness.delivered)
+        release.set()
+        _require(took < PATIENCE / 2, "P6", f"stop(0.05) took {took:.1f} s")
+        _require(stuck == (0,), "P6", f"stop() named the slots {stuck} as stuck, not (0,)")
+        _require(len(delivered) == 1 and delivered[0][2] is not None, "P6", "the abandoned call got no error")
+        harness.pool.stop(PATIENCE)
+        _require(len(harness.delivered) == 1, "P3", "an abandoned call was delivered twice")
+
+
+def p8_a_worker_keeps_nothing_of_a_finished_call(recipe: PoolRecipe) -> None:
+    """Arguments and values of a finished call are not kept alive by a parked worker."""
+    with Harness(recipe) as harness:
+
+        class Thing:
+            pass
+
+        thing = Thing()
+        gone = threading.Event()
+        weakref.finalize(thing, gone.set)
+        harness.pool.run(0, SampleCall(lambda argument: argument, thing))
+        harness.wait_delivered(1, "P8")
+        del thing
+        harness.delivered.clear()
+        gc.collect()
+        _require(gone.wait(PATIENCE), "P8", "the argument of a finished call is still alive")
+        harness.pool.stop(PATIENCE)
+
+
+def p7_a_broken_pool_says_so_once(recipe: PoolRecipe) -> None:
+    """A pool whose workers cannot start says so once and delivers an error for the call it took.
+
+    Not part of ``PROMISES``: hand it a recipe whose initializer raises.
+    """
+    with Harness(recipe) as harness:
+        for slot in range(recipe.slots):
+            harness.pool.run(slot, SampleCall(int))
+        harness.wait_delivered(recipe.slots, "P7")
+        harness.pool.stop(PATIENCE)
+        _require(len(harness.broken) == 1, "P7", f"a broken pool said so {len(harness.broken)} times")
+        _require(
+            all(error is not None for _, _, error in harness.delivered), "P7", "a broken pool ran a call"
+        )
+
+
+#: Every promise that any recipe must keep, by its number.
+PROMISES: Mapping[str, Callable[[PoolRecipe], None]] = MappingProxyType(
+    {
+        "P1": p1_slots_never_change,
+        "P2": p2_run_does_not_block,
+        "P3": p3_each_call_is_delivered_once,
+        "P4": p4_the_slot_is_free_before_its_outcome_is_visible,
+        "P5": p5_drain_refuses_new_calls_and_finishes_the_accepted,
+        "P6": p6_stop_is_bounded_and_gives_back_what_it_abandons,
+        "P8": p8_a_worker_keeps_nothing_of_a_finished_call,
+    }
+)
+
+
+def check_pool(recipe: PoolRecipe, *, skip: frozenset[str] = frozenset()) -> None:
+    """Raise AssertionError unless pools of this recipe keep every promise but those in `skip`.
+
+    Takes a few seconds at most. A pool that declares an exception (`InlinePool` and P2) names it.
+    """
+    for number, promise in PROMISES.items():
+        if number not in skip:
+            promise(recipe)
+
+
+def _require(holds: bool, promise: str, story: str) -> None:
+    if not holds:
+        raise AssertionError(f"{promise}: {story}")

@@ -1,0 +1,202 @@
+"""A fixed number of threads, each parked on a lock of its own.
+
+A worker runs a call, delivers its outcome and gets the next call for its slot in return; when there is
+none it parks. Whoever starts a call in a free slot puts it down and releases the worker's lock, so a
+worker is only ever woken with work in hand. Threads are made when their slot is first used.
+
+Assumptions: the scheduler never runs a call in a slot whose outcome is outstanding, and drains a pool
+only when all its slots are free. Threads are daemonic, because one that never returns must not keep
+the process; at interpreter exit the scheduler waits for the others first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import reprlib
+import threading
+import time
+from _thread import allocate_lock
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from .contract import Broken, Call, CallAbandoned, Deliver, PoolStopped, check_slots
+
+_THREAD_PREFIX = "two-tier-scheduler-"
+
+
+@attrs.frozen
+class ThreadPool:
+    """The recipe of a pool of `slots` threads. Runs plain functions that wait for something.
+
+    `initializer` is called with `initargs` in every worker before its first call; when it raises, the
+    pool is broken. A running call cannot be killed, only asked to stop.
+    """
+
+    slots: int = attrs.field()
+    initializer: Callable[..., object] | None = attrs.field(default=None, kw_only=True)
+    initargs: tuple[Any, ...] = attrs.field(default=(), kw_only=True, converter=tuple)
+
+    @slots.validator
+    def _check_slots(self, attribute: object, value: object) -> None:
+        check_slots("ThreadPool", value)
+
+    @initializer.validator
+    def _check_initializer(self, attribute: object, value: object) -> None:
+        if value is not None and not callable(value):
+            raise TypeError(f"ThreadPool(initializer=) must be callable, not {reprlib.repr(value)}")
+
+    @property
+    def prefetch(self) -> int:
+        """0: the hand-off to a thread needs no hiding."""
+        return 0
+
+    @property
+    def runs_coroutines(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def dedicated(self) -> bool:
+        """False: any plain job may run here."""
+        return False
+
+    def open(self, pool_id: str, deliver: Deliver, broken: Broken) -> _Threads:
+        """Open a pool; its threads start when they are first needed."""
+        return _Threads(self, pool_id, deliver, broken)
+
+
+class _Worker:
+    """One thread and what it is given."""
+
+    __slots__ = ("abandoned", "call", "parked", "thread")
+
+    def __init__(self) -> None:
+        self.call: Call | None = None
+        #: Held by the worker for as long as it has nothing to wake up for.
+        self.parked = allocate_lock()
+        self.parked.acquire()
+        self.thread: threading.Thread | None = None
+        self.abandoned = False
+
+
+class _Threads:
+    """A live pool of threads."""
+
+    def __init__(self, recipe: ThreadPool, pool_id: str, deliver: Deliver, broken: Broken) -> None:
+        self._recipe = recipe
+        self._pool_id = pool_id
+        self._deliver = deliver
+        self._broken: Broken | None = broken
+        self._workers: list[_Worker | None] = [None] * recipe.slots
+        self._draining = False
+
+    def run(self, slot: int, call: Call) -> None:
+        """Start `call` in `slot`. Cost: 0.2 µs; the first time a thread."""
+        worker = self._workers[slot]
+        if self._draining:
+            raise PoolStopped(f"pool {self._pool_id} takes no more calls")
+        if worker is None:
+            self._hire(slot, call)
+            return
+        worker.call = call
+        worker.parked.release()
+
+    def _hire(self, slot: int, call: Call) -> None:
+        worker = _Worker()
+        worker.call = call  # not among the thread's arguments, which it keeps for life
+        worker.thread = threading.Thread(
+            target=self._work,
+            args=(worker, slot),
+            name=f"{_THREAD_PREFIX}{self._pool_id}/{slot + 1}",
+            daemon=True,
+        )
+        self._workers[slot] = worker
+        try:
+            worker.thread.start()
+        except RuntimeError as error:  # the system gives no more threads
+            self._workers[slot] = None
+            self._break(slot, error)
+        except BaseException:  # an interrupt: a worker without a thread must not keep the slot
+            if worker.thread.ident is None:
+                self._workers[slot] = None
+            raise
+
+    def _work(self, worker: _Worker, slot: int) -> None:
+        try:
+            if self._recipe.initializer is not None:
+                self._recipe.initializer(*self._recipe.initargs)
+        except BaseException as error:
+            self._break(slot, error)
+            return
+        deliver, park = self._deliver, worker.parked.acquire
+        call, worker.call = worker.call, None
+        while True:
+            while call is not None:
+                value: object = None
+                failure: BaseException | None = None
+                try:
+                    value = call.run()
+                except BaseException as error:
+                    # Without this frame, or the traceback would keep the worker's variables.
+                    failure = error.with_traceback(_below(error))
+                if worker.abandoned:
+                    return
+                call = deliver(slot, value, failure)
+                del value, failure
+            if self._draining:
+                return
+            park()
+            call, worker.call = worker.call, None
+            if call is None:
+                return
+
+    def _break(self, slot: int, error: BaseException) -> None:
+        """Say once that nothing can run here, and give the call back."""
+        broken, self._broken = self._broken, None
+        if broken is not None:
+            broken(error)
+        abandoned = CallAbandoned(f"worker {self._pool_id}/{slot + 1} could not start")
+        abandoned.__cause__ = error
+        if self._deliver(slot, None, abandoned) is not None:
+            raise AssertionError("a broken pool was given another call")
+
+    def drain(self) -> None:
+        """Take no more calls; parked workers leave now, the others when they are done."""
+        if self._draining:
+            return
+        # The race and why every worker leaves: (1) the flag is set; (2) the locks are released.
+        # A worker that looked at the flag before (1) has yet to park, and finds its lock released;
+        # one that looks after (1) leaves. A lock already released means a call is on its way there,
+        # after which the worker looks at the flag.
+        self._draining = True
+        for worker in self._workers:
+            if worker is not None:
+                with contextlib.suppress(RuntimeError):
+                    worker.parked.release()
+
+    def stop(self, timeout: float | None) -> tuple[int, ...]:
+        """Drain, and wait up to `timeout` seconds for the workers; return the slots of the stuck.
+
+        The outcome of a stuck worker arrives too late for its pool. The flag keeps it from being
+        delivered twice but for a race of a few instructions, which the scheduler's lock decides.
+        """
+        self.drain()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        stuck = []
+        for slot, worker in enumerate(self._workers):
+            if worker is None or worker.thread is None or worker.thread is threading.current_thread():
+                continue
+            worker.thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if worker.thread.is_alive():
+                worker.abandoned = True
+                stuck.append(slot)
+        for slot in stuck:
+            self._deliver(slot, None, CallAbandoned(f"worker {self._pool_id}/{slot + 1} would not stop"))
+        return tuple(stuck)
+
+
+def _below(error: BaseException) -> Any:
+    traceback = error.__traceback__
+    return None if traceback is None else traceback.tb_next

@@ -1,0 +1,80 @@
+"""One thread that sleeps until something is due; it exists only while a timer is armed."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+
+
+class Alarm:
+    """Rings `bell` at the times it asked for; the bell answers when it wants to be rung next.
+
+    Threads: `set` may be called from any thread, never under the scheduler's lock.
+    """
+
+    def __init__(self, bell: Callable[[], float], now: Callable[[], float], name: str) -> None:
+        self._bell = bell
+        self._now = now
+        self._name = name
+        self._guard = threading.Lock()
+        #: When the thread wakes; infinity while there is none.
+        self._when = math.inf
+        self._kick = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def set(self, when: float) -> None:
+        """Ring at `when` or earlier. Cost: a comparison when it would ring before that anyway."""
+        if when >= self._when:
+            return
+        with self._guard:
+            if when >= self._when or self._stopped:
+                return
+            try:
+                self._when = when
+                self._kick.set()
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._watch, name=self._name, daemon=True)
+                    self._thread.start()
+            except BaseException:  # an interrupt: whoever comes next sets it again
+                self._when = math.inf
+                self._thread = None
+                raise
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Ring no more, and wait for the thread unless this is it."""
+        with self._guard:
+            self._stopped = True
+            self._when = -math.inf
+            self._kick.set()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def _watch(self) -> None:
+        """Sleep and ring until nothing is armed.
+
+        The race and why no timer is lost: (1) the bell answers "nothing armed"; (2) another thread
+        arms a timer and calls `set` before this one has noted it; (3) `set` finds ``_when`` still at
+        the old, earlier time only if it was reset under the guard, which is why the thread resets it
+        to infinity *before* it asks the bell.
+        """
+        while True:
+            self._kick.clear()
+            pause = self._when - self._now()
+            if pause > 0:
+                self._kick.wait(min(pause, threading.TIMEOUT_MAX))
+            with self._guard:
+                if self._stopped:
+                    self._thread = None
+                    return
+                if self._when > self._now():
+                    continue
+                self._when = math.inf
+            following = self._bell()
+            with self._guard:
+                self._when = min(self._when, following)
+                if self._when == math.inf and not self._stopped:
+                    self._thread = None
+                    return

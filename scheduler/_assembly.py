@@ -1,0 +1,129 @@
+"""From checked arguments to a core: shared by the real scheduler and the simulated one."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+
+from policies.admission import Block
+from policies.contracts import AdmissionPolicy, OrderingPolicy, RoutingPolicy
+from policies.ordering import StrictPriority
+from policies.routing import LeastLoaded
+from pools.contract import PoolRecipe
+from pools.thread_pool import ThreadPool
+
+from ._core.core import Core
+from ._core.job import JobOptions, Line
+from ._core.pool_table import GroupRecord
+from ._group import PoolGroup
+from ._options import check_whole, need_method
+
+#: A million waiting jobs take a third of a gigabyte: enough for any burst, not for a leak.
+DEFAULT_CAPACITY = 1_048_576
+
+
+def make_core(
+    groups: Sequence[PoolGroup],
+    *,
+    capacity: int,
+    admission: AdmissionPolicy | None,
+    ordering: OrderingPolicy | None,
+    routing: RoutingPolicy | None,
+    seed: int | None,
+) -> Core:
+    """Return a core with these groups and no pool yet; None means the default policy."""
+    check_whole("capacity=", capacity, at_least=1)
+    admission = Block() if admission is None else admission
+    ordering = StrictPriority() if ordering is None else ordering
+    routing = LeastLoaded() if routing is None else routing
+    need_method("admission", admission, "admit")
+    need_method("ordering", ordering, "key")
+    need_method("routing", routing, "choose")
+    return Core(
+        [_record(index, group) for index, group in enumerate(groups)],
+        capacity=capacity,
+        admission=admission,
+        ordering=ordering,
+        routing=routing,
+        uniform=random.Random(seed),  # jitter and routing need no secrecy
+    )
+
+
+def as_groups(given: tuple[PoolGroup | PoolRecipe | int, ...]) -> tuple[PoolGroup, ...]:
+    """Return pool groups for what a constructor was given, each with a name of its own.
+
+    Nothing means one `ThreadPool` sized like ``ThreadPoolExecutor``'s default; an integer means that
+    many threads; a bare recipe makes a group called after its kind.
+    """
+    if not given:
+        given = (ThreadPool(slots=min(32, (_cpus() or 1) + 4)),)
+    groups: list[PoolGroup] = []
+    for item in given:
+        if isinstance(item, PoolGroup):
+            groups.append(item)
+            continue
+        recipe = ThreadPool(slots=item) if isinstance(item, int | float) else item
+        kind = type(recipe).__name__.removesuffix("Pool").lower() or "pool"
+        groups.append(PoolGroup(kind, recipe))
+    names = [group.name for group in groups]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"two groups are called {name!r}; give each PoolGroup a name of its own, "
+                "or open several pools of one group with min_pools="
+            )
+    return tuple(groups)
+
+
+def line_for(core: Core, options: JobOptions, *, coroutine: bool) -> Line | None:
+    """Return the line of jobs like this, or None when no group may take them."""
+    groups = tuple(
+        group
+        for group in core.pools.groups.values()
+        if group.takes(options.priority, options.tags, coroutine=coroutine)
+    )
+    return core.queue.line(groups) if groups else None
+
+
+def why_not_eligible(core: Core, options: JobOptions, *, coroutine: bool) -> str:
+    """Return a sentence that says why no group takes a job like this, and what to do."""
+    offered = sorted({tag for group in core.pools.groups.values() for tag in group.tags})
+    asked = ", ".join(map(repr, sorted(options.tags)))
+    known = ", ".join(map(repr, offered))
+    if not options.tags <= set(offered):
+        return f"no group offers the tags {asked}; the tags that exist are {known}"
+    if coroutine:
+        return (
+            "no group runs coroutine functions; submit a plain function that calls asyncio.run(), "
+            "or add a group whose pools run coroutines"
+        )
+    if options.tags:
+        return (
+            f"no group takes jobs of priority {options.priority} with all of the tags {asked}; "
+            f"the tags that exist are {known}"
+        )
+    return (
+        f"no group takes jobs of priority {options.priority} without tags: every group is dedicated, or "
+        f"reserved for more urgent jobs; name one of the tags {known}, or add a group that is neither"
+    )
+
+
+def _record(index: int, group: PoolGroup) -> GroupRecord:
+    recipe = group.pool
+    return GroupRecord(
+        name=group.name,
+        index=index,
+        slots=recipe.slots,
+        tags=group.offers,
+        reserve_for=group.reserve_for,
+        dedicated=recipe.dedicated if group.dedicated is None else group.dedicated,
+        coroutines=recipe.runs_coroutines,
+        min_pools=group.min_pools,
+        max_pools=group.max_pools,
+    )
+
+
+def _cpus() -> int | None:
+    count: int | None = getattr(os, "process_cpu_count", os.cpu_count)()
+    return count

@@ -1,0 +1,163 @@
+"""What the core holds, and the small things that every part of it needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import attrs
+
+from policies.contracts import AdmissionPolicy, OrderingPolicy, RoutingPolicy, Uniform
+from policies.ordering import StrictPriority
+
+from .._errors import DeadlineExceeded, PoolBroken
+from . import events
+from .dispatcher import Dispatcher
+from .front_queue import FrontQueue
+from .gate import Gate
+from .job import Job
+from .pool_table import GroupRecord, PoolRecord, PoolTable, Slot
+from .retrier import Retrier
+from .states import TRANSITIONS, JobState, PoolState
+from .statistics import Ledger
+from .timers import TimerKind, Timers
+
+
+@attrs.define(eq=False)
+class Left:
+    """What a turn leaves behind beside its answer, for whoever took the turn to act on."""
+
+    #: Slots that were bound and whose call is to be run.
+    starts: list[Slot] = attrs.Factory(list)
+    #: Jobs that reached a terminal state other than by succeeding.
+    settled: list[Job] = attrs.Factory(list)
+    #: Jobs that were let in from the door.
+    admitted: list[Job] = attrs.Factory(list)
+    #: Pools that have run their last job.
+    stopped: list[PoolRecord] = attrs.Factory(list)
+    #: Policies that raised or answered nonsense: the question and the error.
+    policy_failures: list[tuple[str, BaseException]] = attrs.Factory(list)
+    #: Facts, while somebody observes.
+    events: list[events.Event] = attrs.Factory(list)
+    #: When the core needs `advance` next.
+    when: float = math.inf
+
+
+class Books:
+    """The front queue, the timers, the pools, the ledger, the mechanisms, and what a turn leaves behind."""
+
+    def __init__(
+        self,
+        groups: Iterable[GroupRecord],
+        *,
+        capacity: int,
+        admission: AdmissionPolicy,
+        ordering: OrderingPolicy,
+        routing: RoutingPolicy,
+        uniform: Uniform,
+    ) -> None:
+        self.queue = FrontQueue(capacity, few_keys=ordering.few_keys)
+        self.timers = Timers()
+        self.pools = PoolTable()
+        for group in groups:
+            self.pools.groups[group.name] = group
+        self.ledger = Ledger()
+        self.gate = Gate(admission, self.queue, self.policy_failed)
+        self.dispatcher = Dispatcher(routing, uniform, self.policy_failed)
+        self.retrier = Retrier(uniform, self.policy_failed)
+        self.ordering = ordering
+        #: A job is born with its priority as key, which saves asking the default ordering.
+        self.key_is_priority = type(ordering) is StrictPriority
+        self.now = 0.0
+        self.paused = False
+        #: False once closing has begun to cancel: a failure is then final.
+        self.retrying = True
+        #: Jobs that run in a submitter's own thread, by the slot made for them.
+        self.caller_slots: dict[Slot, Job] = {}
+        self.caller = PoolRecord(
+            pool_id="caller",
+            group=GroupRecord(name="caller", index=-1, slots=0),
+            slots=0,
+            state=PoolState.CORDONED,
+            started_at=0.0,
+        )
+        self.observed = False
+        #: Whether the turn left anything behind but the answer of its method.
+        self.dirty = False
+        self.left = Left()
+
+    def move(self, job: Job, state: JobState) -> None:
+        """Change a job's state, if that is a legal move."""
+        self.check_move(job, state)
+        job.state = state
+
+    def check_move(self, job: Job, state: JobState) -> None:
+        """Raise unless a job may go from its state to `state`."""
+        if state not in TRANSITIONS[job.state]:
+            raise AssertionError(f"job {job.id}: {job.state.name} → {state.name} is no legal move")
+
+    def broken(self, groups: Sequence[GroupRecord]) -> PoolBroken:
+        """Return the error of a job that no pool will ever take."""
+        names = ", ".join(repr(group.name) for group in groups)
+        cause = groups[0].broken
+        error = PoolBroken(
+            f"no pool of group {names} can run anything any more ({describe(cause)}); "
+            "mend its initializer and make a new scheduler"
+        )
+        error.__cause__ = cause
+        return error
+
+    def expired(self, job: Job) -> DeadlineExceeded:
+        """Return the error of a job whose deadline has passed."""
+        return DeadlineExceeded(
+            f"job {job.id} did not settle within deadline={job.options.deadline} s; it was {job.state.value}"
+        )
+
+    def stop_if_empty(self, pool: PoolRecord, now: float) -> None:
+        """Let a pool go that takes nothing any more and has run its last job."""
+        if pool.in_use:
+            return
+        if pool.state is PoolState.DRAINING:
+            self.pools.move(pool, PoolState.STOPPED)
+        elif pool.state not in (PoolState.FAILED_TO_START, PoolState.STOPPED):
+            return
+        self.left.stopped.append(pool)
+        self.dirty = True
+        self.pools.forget(pool)
+        if self.observed:
+            self.emit(events.PoolStopped(time=now, pool=pool.pool_id))
+
+    def policy_failed(self, question: str, policy: object, error: BaseException, fallback: str) -> None:
+        """Note that a policy raised or answered nonsense, and what happened instead."""
+        self.left.policy_failures.append((question, error))
+        self.dirty = True
+        if self.observed:
+            self.emit(
+                events.PolicyFailed(
+                    time=self.now,
+                    question=question,
+                    policy=type(policy).__name__,
+                    error=describe(error),
+                    fallback=fallback,
+                )
+            )
+
+    def arm(self, when: float, kind: TimerKind, job: Job) -> None:
+        """Arm a timer, and have the driver look at its alarm."""
+        self.timers.arm(when, kind, job)
+        self.dirty = True
+
+    def emit(self, event: events.Event) -> None:
+        """Note an event; asked only while somebody observes."""
+        self.left.events.append(event)
+        self.dirty = True
+
+
+def describe(error: BaseException | None) -> str:
+    """Return the type and the text of an error, whatever its ``__str__`` does."""
+    if error is None:
+        return "unknown"
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return f"{type(error).__name__} (whose text cannot be had)"

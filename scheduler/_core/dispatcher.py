@@ -1,0 +1,84 @@
+"""Which pool? Matches waiting jobs with free slots.
+
+Both directions are late binding: a job is matched only when a slot is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from policies.contracts import RoutingPolicy, Uniform
+
+from .front_queue import order
+from .job import Job, Line
+from .pool_table import GroupRecord, PoolRecord, Slot
+from .states import PoolState
+
+_ACCEPTING = PoolState.ACCEPTING
+
+
+class Dispatcher:
+    """Finds a slot for a job, and a job for a slot."""
+
+    __slots__ = ("_policy_failed", "_routing", "_uniform")
+
+    def __init__(
+        self,
+        routing: RoutingPolicy,
+        uniform: Uniform,
+        policy_failed: Callable[[str, object, BaseException, str], None],
+    ) -> None:
+        self._routing = routing
+        self._uniform = uniform
+        self._policy_failed = policy_failed
+
+    def has_slot(self, line: Line) -> bool:
+        """Whether a job of this line could start now. Cost: O(groups of the line)."""
+        return any(group.free for group in line.groups)
+
+    def take_slot(self, line: Line, job: Job) -> Slot | None:
+        """Take a free slot for `job` of `line`, chosen by routing, or return None.
+
+        Cost: O(groups of the line) when none is free, O(pools) when one is.
+        """
+        pools: list[PoolRecord] = []
+        for group in line.groups:
+            if group.free:
+                pools += group.pools
+        if not pools:
+            return None
+        pool = pools[0] if len(pools) == 1 else self._route(job, pools)
+        pool.group.free -= 1
+        slot: Slot = pool.free.pop()
+        return slot
+
+    def _route(self, job: Job, pools: list[PoolRecord]) -> PoolRecord:
+        pools = [pool for pool in pools if pool.free and pool.state is _ACCEPTING]
+        if len(pools) == 1:
+            return pools[0]
+        try:
+            pool = self._routing.choose(job, tuple(pools), self._uniform)
+            if not any(pool is candidate for candidate in pools):
+                raise ValueError(f"choose() must return one of the pools it was given, not {pool!r}")
+        except Exception as error:
+            self._policy_failed("routing", self._routing, error, "the first pool that fits")
+            pool = pools[0]
+        return pool
+
+    def take_job(self, group: GroupRecord) -> Job | None:
+        """Take the job that is next for a slot of `group`, or return None. Cost: O(lines of the group)."""
+        line = self._first(group.lines)
+        return None if line is None else line.pop()
+
+    def first_startable(self, lines: Iterable[Line]) -> Line | None:
+        """Return the line whose head is next among those that have a free slot, or None."""
+        return self._first(line for line in lines if self.has_slot(line))
+
+    def _first(self, lines: Iterable[Line]) -> Line | None:
+        first: Line | None = None
+        place: tuple[float, int] | None = None
+        for line in lines:
+            head = line.peek()
+            if head is not None and (place is None or order(head) < place):
+                first, place = line, order(head)
+        return first

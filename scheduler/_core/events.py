@@ -1,0 +1,156 @@
+"""The observable facts: frozen, past tense, ids and numbers only.
+
+Events are made only while somebody observes. `time` is seconds on the scheduler's clock.
+The table in ``docs/reference/events.md`` is generated from this room.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from .states import JobState
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """Something that happened."""
+
+    time: float
+
+
+@attrs.frozen(kw_only=True)
+class JobSubmitted(Event):
+    """A job was admitted."""
+
+    job_id: int
+    priority: int
+    name: str | None
+
+
+@attrs.frozen(kw_only=True)
+class JobRejected(Event):
+    """A job was turned away at the gate; it never got an id."""
+
+    priority: int
+    name: str | None
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class JobStarted(Event):
+    """An attempt began in a slot; `waited` is seconds in the front queue."""
+
+    job_id: int
+    attempt: int
+    pool: str
+    worker: str
+    waited: float
+
+
+@attrs.frozen(kw_only=True)
+class JobRetrying(Event):
+    """An attempt failed and the job backs off for `delay` seconds."""
+
+    job_id: int
+    attempt: int
+    delay: float
+    error: str
+
+
+@attrs.frozen(kw_only=True)
+class JobProgressed(Event):
+    """A running job told how far it is."""
+
+    job_id: int
+    attempt: int
+    done: float
+    total: float | None
+
+
+@attrs.frozen(kw_only=True)
+class JobOverdue(Event):
+    """A job's limit passed and its worker cannot be stopped; the slot stays busy until it returns."""
+
+    job_id: int
+    attempt: int
+    worker: str
+
+
+@attrs.frozen(kw_only=True)
+class JobSettled(Event):
+    """A job reached a terminal state."""
+
+    job_id: int
+    state: JobState
+    attempts: int
+
+
+@attrs.frozen(kw_only=True)
+class WorkerReturned(Event):
+    """A worker came back from an attempt that had outlived its limit; its outcome was dropped."""
+
+    job_id: int
+    worker: str
+
+
+@attrs.frozen(kw_only=True)
+class PoolAdded(Event):
+    """A pool was added to its group."""
+
+    pool: str
+    group: str
+    slots: int
+
+
+@attrs.frozen(kw_only=True)
+class PoolCordoned(Event):
+    """A pool takes no more jobs for the moment."""
+
+    pool: str
+
+
+@attrs.frozen(kw_only=True)
+class PoolUncordoned(Event):
+    """A cordoned pool takes jobs again."""
+
+    pool: str
+
+
+@attrs.frozen(kw_only=True)
+class PoolDraining(Event):
+    """A pool finishes what it runs and then stops."""
+
+    pool: str
+    running: int
+
+
+@attrs.frozen(kw_only=True)
+class PoolStopped(Event):
+    """A pool has run its last job and is gone."""
+
+    pool: str
+
+
+@attrs.frozen(kw_only=True)
+class PoolFailed(Event):
+    """A pool can run nothing any more."""
+
+    pool: str
+    error: str
+
+
+@attrs.frozen(kw_only=True)
+class PolicyFailed(Event):
+    """A policy raised or answered nonsense; `fallback` is what happened instead."""
+
+    question: str
+    policy: str
+    error: str
+    fallback: str
+
+
+@attrs.frozen(kw_only=True)
+class SchedulerClosing(Event):
+    """The scheduler refuses new jobs and finishes or cancels what it has."""
+
+    phase: str

@@ -1,0 +1,154 @@
+"""Every invariant that can be read off one state, numbered, one function each.
+
+``check(core)`` runs all of them; it costs O(jobs alive) and is for tests, for the simulator and, on
+request, for production. The numbers are those of ``docs/explanation/invariants.md``. I4, I5, I9, I12
+and I14 speak of histories rather than states: their tests watch a whole run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from .core import Core
+from .front_queue import order
+from .job import Job
+from .states import BACKING_OFF, DELAYED, RUNNING, WAITING, PoolState
+from .timers import TimerKind
+
+
+class InvariantBroken(AssertionError):
+    """The scheduler's state contradicts one of its own invariants."""
+
+
+def i1_one_place(core: Core) -> None:
+    """A job is in exactly one place, and its state says which."""
+    places: Counter[Job] = Counter(core.alive())
+    twice = [job.id for job, count in places.items() if count != 1]
+    _require(not twice, "I1", f"jobs {twice} are in more than one place")
+    for job in core.queue:
+        _require(job.state is WAITING, "I1", f"job {job.id} is in the front queue and {job.state.name}")
+    for job in core.running():
+        _require(job.state is RUNNING, "I1", f"job {job.id} is in a slot and {job.state.name}")
+    for timer in core.timers:
+        expected = {TimerKind.DELAY: DELAYED, TimerKind.BACKOFF: BACKING_OFF}.get(timer.kind)
+        if expected is not None:
+            _require(timer.job.state is expected, "I1", f"job {timer.job.id} has a timer of {timer.kind}")
+        _require(not timer.job.state.settled, "I1", f"settled job {timer.job.id} has an armed timer")
+
+
+def i2_ledger(core: Core) -> None:
+    """What was submitted is the sum of where jobs are and how they ended."""
+    now = core.statistics(core.now)
+    alive = now.delayed + now.waiting + now.backing_off + now.running
+    settled = now.succeeded + now.failed + now.cancelled + now.expired + now.shed
+    _require(now.submitted == alive + settled, "I2", f"{now.submitted} ≠ {alive} alive + {settled} settled")
+
+
+def i3_slots(core: Core) -> None:
+    """In every pool, slots are free or in use, and what runs is in use."""
+    for pool in core.pools:
+        free = set(map(id, pool.free))
+        _require(len(free) == len(pool.free) <= pool.slots, "I3", f"{pool.pool_id} has a slot free twice")
+        for slot in pool.all_slots:
+            if slot.job is not None:
+                _require(id(slot) not in free, "I3", f"{slot.worker} is free and runs job {slot.job.id}")
+        running = sum(1 for _ in pool.running())
+        _require(running <= pool.in_use <= pool.slots, "I3", f"{pool.pool_id}: {running} run")
+
+
+def i3_free_counts(core: Core) -> None:
+    """A group's count of free slots is that of its accepting pools."""
+    for group in core.pools.groups.values():
+        free = sum(len(pool.free) for pool in group.pools if pool.state is PoolState.ACCEPTING)
+        _require(group.free == free, "I3", f"group {group.name} counts {group.free} free slots, has {free}")
+
+
+def i4_attempts(core: Core) -> None:
+    """Attempts of a job are numbered without gaps, and the current one is the last."""
+    for job in core.alive():
+        history = job.extra.history if job.extra is not None else []
+        numbers = [attempt.number for attempt in history]
+        expected = list(range(1, job.attempt + (job.state is not RUNNING)))
+        _require(numbers == expected, "I4", f"job {job.id} is {job.state.name} and has attempts {numbers}")
+
+
+def i6_still_pools(core: Core) -> None:
+    """A pool that has stopped or not yet started runs nothing."""
+    for pool in core.pools:
+        if pool.state in (PoolState.STARTING, PoolState.STOPPED):
+            _require(pool.in_use == 0, "I6", f"{pool.pool_id} is {pool.state.name} with {pool.in_use} in use")
+
+
+def i7_work_conservation(core: Core) -> None:
+    """No job waits while an accepting pool that may take it has a free slot."""
+    if core.paused:
+        return
+    for line in core.queue.lines.values():
+        if len(line):
+            _require(not core.dispatcher.has_slot(line), "I7", "a job waits beside a free slot")
+    for job in core.gate.door:
+        startable = job.line.best is None and core.dispatcher.has_slot(job.line) and not job.options.delay
+        _require(not startable, "I7", "a submitter is kept at the door beside a free slot")
+
+
+def i8_order(core: Core) -> None:
+    """Each line is in order, and its best is alive exactly when somebody waits."""
+    for line in core.queue.lines.values():
+        jobs = list(line)
+        _require(jobs == sorted(jobs, key=order), "I8", "a line is out of order")
+        _require((line.best is not None) == bool(jobs), "I8", "a line's best contradicts its length")
+        _require(line.peek() is (jobs[0] if jobs else None), "I8", "a line's head is not its first")
+        _require(len(line) == len(jobs), "I8", "a line miscounts itself")
+
+
+def i9_time(core: Core) -> None:
+    """The next deadline is no later than any armed timer."""
+    earliest = core.next_deadline()
+    _require(all(earliest <= timer.when for timer in core.timers), "I9", "a timer is due before the next")
+
+
+def i10_limits(core: Core) -> None:
+    """A group never has more pools than its maximum."""
+    for group in core.pools.groups.values():
+        within = group.max_pools is None or group.capacity_pools() <= group.max_pools
+        _require(within, "I10", f"group {group.name} has {group.capacity_pools()} pools")
+
+
+def i11_capacity(core: Core) -> None:
+    """Admission never lifts the queue over its capacity; only jobs that come back from a slot do."""
+    queue = core.queue
+    held = sum(1 for job in core.alive() if job.state is not RUNNING)
+    _require(queue.held == held, "I11", f"the queue counts {queue.held} jobs and holds {held}")
+    came_back = sum(1 for job in core.alive() if job.attempt and job.state is not RUNNING)
+    # One that came back may have been shed for a newcomer, which then has its place.
+    slots = sum(pool.slots for pool in core.pools)
+    within = held <= queue.capacity + came_back + slots
+    _require(within, "I11", f"{held} jobs exceed capacity {queue.capacity}")
+
+
+#: In the order of their numbers.
+INVARIANTS: tuple[Callable[[Core], None], ...] = (
+    i1_one_place,
+    i2_ledger,
+    i3_slots,
+    i3_free_counts,
+    i4_attempts,
+    i6_still_pools,
+    i7_work_conservation,
+    i8_order,
+    i9_time,
+    i10_limits,
+    i11_capacity,
+)
+
+
+def check(core: Core) -> None:
+    """Raise InvariantBroken, naming the invariant, unless all of them hold."""
+    for invariant in INVARIANTS:
+        invariant(core)
+
+
+def _require(holds: bool, number: str, story: str) -> None:
+    if not holds:
+        raise InvariantBroken(f"{number}: {story}")

@@ -1,0 +1,215 @@
+"""A job, its options and its attempts.
+
+The record is mutable and compared by identity; only the core writes to it.
+Its fields are slots because hundreds of thousands of them may wait at once.
+What only some jobs need (retries, progress) lives in `Extra`, made on first use.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from .states import SUCCEEDED, WAITING, JobState
+
+if TYPE_CHECKING:
+    from policies.contracts import RetryPolicy
+
+
+class Priority(enum.IntEnum):
+    """How urgent a job is; lower is sooner, as in ``nice`` and ``heapq``.
+
+    Any integer is a priority. These five names are what most programs need.
+    """
+
+    CRITICAL = 0
+    HIGH = 10
+    NORMAL = 20
+    LOW = 30
+    BULK = 40
+
+
+@attrs.frozen(kw_only=True)
+class JobOptions:
+    """What the caller asked for beside the call itself; shared by every job of one submitter.
+
+    All durations are seconds; None means no limit.
+    """
+
+    #: A plain int: an IntEnum member hashes through Python code, four times as slowly.
+    priority: int = Priority.NORMAL.value
+    tags: frozenset[str] = frozenset()
+    run_timeout: float | None = None
+    queue_timeout: float | None = None
+    deadline: float | None = None
+    delay: float = 0.0
+    retry: RetryPolicy | None = None
+    tenant: str | None = None
+    name: str | None = None
+    #: Nothing here needs a timer before the first start, or ever: the hot path asks only these.
+    plain: bool = attrs.field(init=False, repr=False, eq=False)
+    untimed: bool = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        plain = self.queue_timeout is None and self.deadline is None and not self.delay
+        object.__setattr__(self, "plain", plain)
+        object.__setattr__(self, "untimed", plain and self.run_timeout is None)
+
+
+@attrs.frozen(kw_only=True)
+class Attempt:
+    """One execution of a job in one slot.
+
+    Times are seconds on the scheduler's clock; ``ended_at`` is None while it runs.
+    """
+
+    number: int
+    pool: str
+    worker: str
+    started_at: float
+    ended_at: float | None = None
+    error: BaseException | None = None
+
+
+@attrs.define(eq=False)
+class Extra:
+    """What only some jobs carry."""
+
+    #: Ended attempts, oldest first, without the one that `Job.slot` describes.
+    history: list[Attempt] = attrs.Factory(list)
+    first_started_at: float | None = None
+    #: Seconds of the last backoff, for policies that build on it.
+    last_delay: float | None = None
+    progress: tuple[float, float | None] | None = None
+    #: Held by a failed handle only; whoever drops it unread has it logged.
+    unretrieved: object = None
+
+
+class Line(Protocol):
+    """Jobs that the same groups may take, in the order in which they will start."""
+
+    #: The groups that may take these jobs, in the order they were declared.
+    groups: tuple[Any, ...]
+    #: Anything but None while a job waits here.
+    best: Any
+    #: The job that was popped last, until it is bound to a slot: so an interrupt loses nothing.
+    taken: Job | None
+    #: No group of this line can run anything any more.
+    broken: bool
+
+    def look(self) -> None:
+        """See again whether any group can still run these jobs."""
+
+    def push(self, job: Job) -> None:
+        """Add a waiting job behind its equals."""
+
+    def push_back(self, job: Job) -> None:
+        """Add a job that was here before, at the place its key and arrival give it."""
+
+    def pop(self) -> Job | None:
+        """Remove and return the job that is next, or None."""
+
+    def peek(self) -> Job | None:
+        """Return the job that is next, or None."""
+
+    def worst(self) -> Job | None:
+        """Return the job that would start last, or None."""
+
+    def discard(self, job: Job) -> None:
+        """Forget a job whose state has already left WAITING."""
+
+    def __len__(self) -> int:
+        """Return how many jobs wait here."""
+
+    def __iter__(self) -> Iterator[Job]:
+        """Iterate over the waiting jobs in starting order."""
+
+
+class Place(Protocol):
+    """What a job knows of the slot it is bound to."""
+
+    worker: str
+    interrupted: str | None
+    begun: int
+
+    @property
+    def pool_id(self) -> str:
+        """The pool the slot belongs to."""
+
+
+@attrs.define(eq=False, init=False)
+class Job:
+    """One call the user asked for; lives until it settles.
+
+    The core reads and writes these fields and knows nothing of the call itself.
+    `id` counts submissions from 1; `arrival` is the same number unless the job was delayed:
+    then it is the moment it became due that counts, or a job delayed by an hour would overtake everybody.
+    """
+
+    id: int
+    arrival: int
+    key: float
+    options: JobOptions
+    line: Line
+    state: JobState
+    submitted_at: float
+    waiting_since: float
+    started_at: float
+    ended_at: float | None
+    #: The slot of the current or last attempt; None before the first and while an attempt that
+    #: outlived its limit still occupies its slot.
+    slot: Place | None
+    #: How many attempts have started.
+    attempt: int
+    #: The value when SUCCEEDED, the error when settled otherwise, else None.
+    outcome: Any
+    extra: Extra | None
+
+    def __init__(self, options: JobOptions, line: Line) -> None:
+        self.id = self.arrival = self.attempt = 0
+        self.key = options.priority
+        self.options = options
+        self.line = line
+        self.state = WAITING
+        self.submitted_at = self.waiting_since = self.started_at = 0.0
+        self.ended_at = self.slot = self.outcome = self.extra = None
+
+    @property
+    def priority(self) -> int:
+        """The priority the job was submitted with; lower is sooner."""
+        return self.options.priority
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """The tags the job was submitted with."""
+        return self.options.tags
+
+    @property
+    def tenant(self) -> str | None:
+        """The tenant the job was submitted for."""
+        return self.options.tenant
+
+    def all_attempts(self) -> tuple[Attempt, ...]:
+        """Return the attempts so far, oldest first."""
+        ended = () if self.extra is None else tuple(self.extra.history)
+        if self.slot is None:
+            return ended
+        settled = self.state.settled
+        last = Attempt(
+            number=self.attempt,
+            pool=self.slot.pool_id,
+            worker=self.slot.worker,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            error=self.outcome if settled and self.state is not SUCCEEDED else None,
+        )
+        return (*ended, last)
+
+    def more(self) -> Extra:
+        """Return the job's `Extra`, making it on first use."""
+        if self.extra is None:
+            self.extra = Extra()
+        return self.extra

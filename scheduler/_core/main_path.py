@@ -1,0 +1,384 @@
+"""The main path of a job, and every way off it.
+
+submit → admit → wait → route → start → finish → (back off → wait) → settle
+
+The three methods that every job passes, `submit`, `finish` and `refill`, are the hot path: what only
+some jobs need stands behind one test there. The rest of the file is for clarity, not for speed.
+"""
+
+from __future__ import annotations
+
+import math
+
+from policies.contracts import Admission
+
+from .._errors import JobInterrupted, JobShed, QueueFull
+from . import events
+from .books import Books, describe
+from .job import Attempt, Job
+from .pool_table import Slot
+from .states import (
+    BACKING_OFF,
+    CANCELLED,
+    DELAYED,
+    EXPIRED,
+    FAILED,
+    RUNNING,
+    SHED,
+    SUCCEEDED,
+    WAITING,
+    JobState,
+    PoolState,
+)
+from .statistics import FOLD_AT
+from .timers import TimerKind
+
+_ACCEPTING = PoolState.ACCEPTING
+
+
+class MainPath(Books):
+    """The steps of a job, from submit to settle."""
+
+    def submit(self, job: Job, now: float) -> Slot | Admission | None:
+        """Take a new job.
+
+        Returns the slot it starts in, None when it waits, BLOCK when it stands at the door.
+        Raises QueueFull when it is turned away and PoolBroken when no pool will ever take it.
+        Cost: O(1) while every slot is busy, O(pools) when one is free.
+        """
+        self.now = job.submitted_at = now
+        line = job.line
+        options = job.options
+        queue = self.queue
+        if line.best is None and not options.delay and not self.paused:
+            slot = self.dispatcher.take_slot(line, job)
+            if slot is not None:
+                self._admit(job, now)
+                if options.deadline is not None:
+                    self.arm(now + options.deadline, TimerKind.DEADLINE, job)
+                self._start(job, slot, now)
+                return slot
+        if line.broken:
+            raise self.broken(line.groups)
+        if queue.held >= queue.capacity:
+            return self._full(job, now)
+        self._admit(job, now)
+        if not options.plain:
+            return self._enter(job, now)
+        queue.held += 1
+        line.push(job)
+        return None
+
+    def _admit(self, job: Job, now: float) -> None:
+        ledger = self.ledger
+        job.id = job.arrival = ledger.numbers = ledger.numbers + 1
+        job.waiting_since = now
+        if not self.key_is_priority:
+            job.key = self._key(job)
+        if self.observed:
+            options = job.options
+            self.emit(
+                events.JobSubmitted(time=now, job_id=job.id, priority=options.priority, name=options.name)
+            )
+
+    def _key(self, job: Job) -> float:
+        if self.key_is_priority:
+            return job.options.priority
+        try:
+            key = float(self.ordering.key(job))
+            if math.isnan(key):  # it compares false with everything
+                raise ValueError("key() must return a number that can be ordered, not NaN")
+        except Exception as error:
+            self.policy_failed("ordering", self.ordering, error, "priority, then arrival")
+            return job.options.priority
+        return key
+
+    def _enter(self, job: Job, now: float) -> Slot | None:
+        """Let an admitted job with limits wait, be delayed, or start."""
+        options = job.options
+        if options.deadline is not None:
+            due = job.submitted_at + options.deadline
+            if due <= now:  # it stood at the door past its deadline, and must not start
+                self.queue.held += 1
+                job.line.push(job)
+                self.settle(job, EXPIRED, self.expired(job), now)
+                return None
+            self.arm(due, TimerKind.DEADLINE, job)
+        if options.delay:
+            job.state = DELAYED
+            self.queue.held += 1
+            self.arm(now + options.delay, TimerKind.DELAY, job)
+            return None
+        return self._join(job, now)
+
+    def _join(self, job: Job, now: float) -> Slot | None:
+        """Start a job of state WAITING if it may, else let it wait."""
+        if job.options.queue_timeout is not None and job.attempt == 0:
+            self.arm(now + job.options.queue_timeout, TimerKind.QUEUE_TIMEOUT, job)
+        line = job.line
+        if line.best is None and not self.paused:
+            slot = self.dispatcher.take_slot(line, job)
+            if slot is not None:
+                self._start(job, slot, now)
+                return slot
+        self.queue.held += 1
+        if job.attempt:
+            line.push_back(job)
+        else:
+            line.push(job)
+        if line.broken:
+            self.settle(job, FAILED, self.broken(line.groups), now)
+        return None
+
+    def _start(self, job: Job, slot: Slot, now: float) -> None:
+        # No call up to the blank line: an interrupt (Ctrl-C) leaves all of it or nothing.
+        job.state = RUNNING
+        job.slot = slot
+        job.started_at = now
+        job.attempt += 1
+        slot.job = job
+        slot.attempt = job.attempt
+        slot.begun = 0
+        slot.interrupted = None
+        job.line.taken = None
+
+        options = job.options
+        meter = slot.meter = slot.pool.group.meters[options.priority]
+        waits = meter.waits
+        waits.append(now - job.waiting_since)
+        if len(waits) >= FOLD_AT:
+            meter.fold()
+        if not options.untimed:
+            if options.queue_timeout is not None:
+                self.timers.disarm(job, TimerKind.QUEUE_TIMEOUT)
+            if options.run_timeout is not None:
+                self.arm(now + options.run_timeout, TimerKind.RUN_TIMEOUT, job)
+        if self.observed:
+            self.emit(
+                events.JobStarted(
+                    time=now,
+                    job_id=job.id,
+                    attempt=job.attempt,
+                    pool=slot.pool.pool_id,
+                    worker=slot.worker,
+                    waited=now - job.waiting_since,
+                )
+            )
+
+    def finish(self, slot: Slot, value: object, error: BaseException | None, now: float) -> None:
+        """Take the outcome of what ran in `slot`; the slot is then held until `refill`. Cost: O(1)."""
+        self.now = now
+        job = slot.job
+        if job is None or job.slot is not slot:
+            slot.job = None
+            self._late(job, slot, now)
+            return
+        slot.meter.runs.append(now - job.started_at)
+        if error is not None:
+            self._failed(job, slot, error, now)
+            slot.job = None
+            return
+        # No call up to the blank line, see `_start`. The outcome comes before the state, because
+        # `JobHandle.result` reads both without the lock.
+        job.outcome = value
+        job.ended_at = now
+        job.state = SUCCEEDED
+        self.ledger.succeeded += 1
+        slot.job = None
+
+        if not job.options.untimed:
+            self.timers.disarm(job)
+        if self.observed:
+            self.emit(events.JobSettled(time=now, job_id=job.id, state=SUCCEEDED, attempts=job.attempt))
+
+    def refill(self, slot: Slot, now: float) -> Job | None:
+        """Give a held slot its next job, or free it. Cost: O(lines of the group)."""
+        pool = slot.pool
+        if pool.state is _ACCEPTING:
+            group = pool.group
+            if not self.paused:
+                lines = group.lines
+                job = lines[0].pop() if len(lines) == 1 else self.dispatcher.take_job(group)
+                if job is not None:
+                    self.queue.held -= 1
+                    self._start(job, slot, now)
+                    if self.gate.door:
+                        self._open_door(now)
+                    return job
+            pool.free.append(slot)
+            group.free += 1
+            if self.gate.door:
+                self._open_door(now)
+            return None
+        if pool is self.caller:
+            del self.caller_slots[slot]
+            return None
+        pool.free.append(slot)
+        self.stop_if_empty(pool, now)
+        return None
+
+    def _failed(self, job: Job, slot: Slot, error: BaseException, now: float) -> None:
+        self.timers.disarm(job, TimerKind.RUN_TIMEOUT)
+        if slot.interrupted is not None:
+            state = CANCELLED if isinstance(error, JobInterrupted) else FAILED
+            self.settle(job, state, error, now)
+            return
+        delay = self.retry_delay(job, error, now)
+        if delay is None:
+            self.settle(job, FAILED, error, now)
+        else:
+            self.back_off(job, error, delay, now)
+
+    def retry_delay(self, job: Job, error: BaseException, now: float) -> float | None:
+        """Return seconds until the job's next attempt, or None when this failure is final."""
+        if not self.retrying or job.options.retry is None:
+            return None
+        return self.retrier.ask(job, error, now)
+
+    def back_off(self, job: Job, error: BaseException, delay: float, now: float) -> None:
+        """Let a job whose attempt failed wait for its next one; it holds no slot and keeps its key."""
+        attempt = self._ended(job, error, now)
+        extra = job.more()
+        # No call up to the blank line, see `_start`.
+        if extra.first_started_at is None:
+            extra.first_started_at = job.started_at
+        extra.last_delay = delay
+        extra.history = [*extra.history, attempt]
+        job.slot = None
+        job.state = BACKING_OFF
+        self.queue.held += 1
+        self.ledger.retries += 1
+
+        self.arm(now + delay, TimerKind.BACKOFF, job)
+        if self.observed:
+            self.emit(
+                events.JobRetrying(
+                    time=now, job_id=job.id, attempt=job.attempt, delay=delay, error=describe(error)
+                )
+            )
+
+    def end_attempt(self, job: Job, error: BaseException, now: float) -> None:
+        """Write the current attempt into the job's history and let go of its slot."""
+        attempt = self._ended(job, error, now)
+        extra = job.more()
+        extra.history = [*extra.history, attempt]
+        job.slot = None
+
+    def _ended(self, job: Job, error: BaseException, now: float) -> Attempt:
+        slot = job.slot
+        assert slot is not None
+        return Attempt(
+            number=job.attempt,
+            pool=slot.pool_id,
+            worker=slot.worker,
+            started_at=job.started_at,
+            ended_at=now,
+            error=error,
+        )
+
+    def _late(self, job: Job | None, slot: Slot, now: float) -> None:
+        """Drop the outcome of an attempt that was given up before."""
+        self.ledger.late += 1
+        if self.observed and job is not None:
+            self.emit(events.WorkerReturned(time=now, job_id=job.id, worker=slot.worker))
+
+    def settle(
+        self, job: Job, state: JobState, outcome: object, now: float, *, open_door: bool = True
+    ) -> None:
+        """Bring a job to a terminal state, wherever it is. Cost: O(log n)."""
+        before = job.state
+        self.check_move(job, state)
+        self.left.settled.append(job)
+        self.dirty = True
+        ledger = self.ledger
+        # No call up to the blank line, see `_start`. The outcome comes before the state, see `finish`.
+        job.outcome = outcome
+        job.ended_at = now
+        job.state = state
+        if state is FAILED:
+            ledger.failed += 1
+        elif state is CANCELLED:
+            ledger.cancelled += 1
+        elif state is EXPIRED:
+            ledger.expired += 1
+        else:
+            ledger.shed += 1
+        if before is not RUNNING:
+            self.queue.held -= 1
+
+        if before is WAITING:
+            job.line.discard(job)
+        self.timers.disarm(job)
+        if self.observed:
+            self.emit(events.JobSettled(time=now, job_id=job.id, state=state, attempts=job.attempt))
+        if open_door and self.gate.door:
+            self._open_door(now)
+
+    # The full queue
+
+    def _full(self, job: Job, now: float) -> Admission | Slot | None:
+        verdict = self.gate.judge(job)
+        options = job.options
+        if verdict is Admission.BLOCK or (verdict is Admission.CALLER_RUNS and options.delay):
+            self.gate.door.append(job)  # nobody runs a job before its delay is over
+            return Admission.BLOCK
+        if verdict is Admission.CALLER_RUNS:
+            slot = Slot(pool=self.caller, index=0, worker="caller")
+            self._admit(job, now)
+            if options.deadline is not None:
+                self.arm(now + options.deadline, TimerKind.DEADLINE, job)
+            self._start(job, slot, now)
+            self.caller_slots[slot] = job
+            return slot
+        if verdict is Admission.SHED_LOWEST:
+            job.waiting_since = now
+            job.key, job.arrival = self._key(job), self.ledger.numbers + 1
+            victim = self.gate.victim(job)
+            if victim is not None:
+                error = JobShed(
+                    f"job {victim.id} (priority {victim.priority}) was evicted from the full front queue "
+                    f"(capacity={self.queue.capacity}) by a job of priority {job.priority}; "
+                    "raise capacity= or submit it again later"
+                )
+                self.settle(victim, SHED, error, now, open_door=False)  # its place is this job's
+                self._admit(job, now)
+                return self._enter(job, now)
+        self.reject(job, now, "the front queue is full")
+        raise QueueFull(
+            f"the front queue holds {self.queue.held} jobs and capacity={self.queue.capacity}; "
+            "submit again later, raise capacity=, or choose another admission policy"
+        )
+
+    def reject(self, job: Job, now: float, reason: str) -> None:
+        """Count a job that was turned away."""
+        self.ledger.rejected += 1
+        if self.observed:
+            options = job.options
+            self.emit(
+                events.JobRejected(time=now, priority=options.priority, name=options.name, reason=reason)
+            )
+
+    def leave_door(self, job: Job, now: float, reason: str) -> None:
+        """Turn a job away that still stands at the door."""
+        if job in self.gate.door:
+            self.gate.door.remove(job)
+            self.reject(job, now, reason)
+
+    def _open_door(self, now: float) -> None:
+        """Let in whom there is room for, in order, and anybody who can start at once."""
+        door = self.gate.door
+        for job in list(door):
+            if job.id:  # let in meanwhile: one that settled at once made room for others
+                continue
+            startable = job.line.best is None and not self.paused and self.dispatcher.has_slot(job.line)
+            if self.queue.held >= self.queue.capacity and not (startable and not job.options.delay):
+                if not any(group.free for group in self.pools.groups.values()):
+                    return
+                continue
+            door.remove(job)
+            self._admit(job, now)
+            slot = self._enter(job, now)
+            if slot is not None:
+                self.left.starts.append(slot)
+            self.left.admitted.append(job)
+            self.dirty = True

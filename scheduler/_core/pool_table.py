@@ -1,0 +1,177 @@
+"""Pools as the core sees them: slots, load, and the life-cycle of each.
+
+A pool here is a record; what really runs belongs to the driver. Slots are objects that live as long
+as their pool, so that binding a job to one allocates nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from .job import Job, Line
+from .states import POOL_TRANSITIONS, RUNNING, PoolState
+from .statistics import Meter
+
+_NOWHERE = Meter()
+
+
+@attrs.define(eq=False)
+class Slot:
+    """The right to run one attempt in one pool.
+
+    A slot is *free* (on its pool's free list), *bound* (``job`` is running here) or *held*: its
+    worker is still busy with something that is no attempt any more, a call that outlived its limit
+    or the done-callbacks of the job that just settled.
+    """
+
+    pool: PoolRecord
+    index: int
+    worker: str
+    job: Job | None = None
+    #: Where the attempt bound here is counted.
+    meter: Meter = _NOWHERE
+    #: The attempt bound here; `job.attempt` may have moved on when the call outlived its limit.
+    attempt: int = 0
+    #: Why the attempt was asked to stop; None while it was not.
+    interrupted: str | None = None
+    #: The attempt whose call the worker has picked up.
+    begun: int = 0
+    #: The worker runs the done-callbacks of the job that settled here.
+    held: bool = False
+    #: The job waits for another job's result, or for room in the front queue.
+    blocked: bool = False
+
+    @property
+    def pool_id(self) -> str:
+        """The pool this slot belongs to."""
+        return self.pool.pool_id
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the call bound here has outlived its attempt."""
+        return self.job is not None and self.job.slot is not self
+
+
+@attrs.define(eq=False)
+class PoolRecord:
+    """One pool; satisfies `policies.contracts.PoolView`."""
+
+    pool_id: str
+    group: GroupRecord
+    slots: int
+    state: PoolState
+    started_at: float
+    all_slots: tuple[Slot, ...] = ()
+    #: Free slots, last freed on top: its worker's caches are the warmest.
+    free: list[Slot] = attrs.Factory(list)
+    #: What runs the calls; the core passes it on and never looks at it.
+    runner: Any = None
+
+    @property
+    def in_use(self) -> int:
+        """How many slots are not free."""
+        return self.slots - len(self.free)
+
+    @property
+    def load(self) -> float:
+        """Slots in use ÷ slots."""
+        return self.in_use / self.slots
+
+    def running(self) -> Iterator[Job]:
+        """Iterate over the jobs whose current attempt runs here."""
+        for slot in self.all_slots:
+            if slot.job is not None and slot.job.slot is slot and slot.job.state is RUNNING:
+                yield slot.job
+
+
+@attrs.define(eq=False)
+class GroupRecord:
+    """Pools opened from one recipe, and what they may take."""
+
+    name: str
+    index: int
+    slots: int
+    tags: frozenset[str] = frozenset()
+    reserve_for: int | None = None
+    dedicated: bool = False
+    coroutines: bool = False
+    min_pools: int = 1
+    max_pools: int | None = None
+    pools: list[PoolRecord] = attrs.Factory(list)
+    #: The lines these pools may take from.
+    lines: list[Line] = attrs.Factory(list)
+    #: Free slots in accepting pools, so that a submit to a saturated scheduler need not look.
+    free: int = 0
+    #: Waits and run times by priority.
+    meters: defaultdict[int, Meter] = attrs.Factory(lambda: defaultdict(Meter))
+    #: Why the group can run nothing for ever; its jobs fail with it.
+    broken: BaseException | None = None
+    opened: int = 0
+
+    def takes(self, priority: int, tags: frozenset[str], *, coroutine: bool) -> bool:
+        """Whether a job like this may run here."""
+        if coroutine != self.coroutines or not tags <= self.tags:
+            return False
+        if self.dedicated and not tags:
+            return False
+        return self.reserve_for is None or priority <= self.reserve_for
+
+    def capacity_pools(self) -> int:
+        """How many pools count against the group's limits: those that run or may run again."""
+        counted = (PoolState.STARTING, PoolState.ACCEPTING, PoolState.CORDONED)
+        return sum(pool.state in counted for pool in self.pools)
+
+
+class PoolTable:
+    """Every group and its pools. Ids are never reused."""
+
+    __slots__ = ("groups",)
+
+    def __init__(self) -> None:
+        self.groups: dict[str, GroupRecord] = {}
+
+    def make(self, group: GroupRecord, now: float) -> PoolRecord:
+        """Return the record of one more pool of `group`, STARTING, with all its slots free."""
+        group.opened += 1
+        pool = PoolRecord(
+            pool_id=f"{group.name}-{group.opened}",
+            group=group,
+            slots=group.slots,
+            state=PoolState.STARTING,
+            started_at=now,
+        )
+        pool.all_slots = tuple(
+            Slot(pool=pool, index=index, worker=f"{pool.pool_id}/{index + 1}") for index in range(group.slots)
+        )
+        pool.free = list(reversed(pool.all_slots))
+        return pool
+
+    def add(self, pool: PoolRecord) -> None:
+        """Put a pool on the books."""
+        pool.group.pools.append(pool)
+
+    def move(self, pool: PoolRecord, state: PoolState) -> None:
+        """Change a pool's state, keeping the group's count of free slots true."""
+        if state not in POOL_TRANSITIONS[pool.state]:
+            raise AssertionError(f"pool {pool.pool_id}: {pool.state.name} → {state.name} is no legal move")
+        if pool.state is PoolState.ACCEPTING:
+            pool.group.free -= len(pool.free)
+        pool.state = state
+        if state is PoolState.ACCEPTING:
+            pool.group.free += len(pool.free)
+
+    def find(self, pool_id: str) -> PoolRecord | None:
+        """Return the pool with this id, or None."""
+        return next((pool for pool in self if pool.pool_id == pool_id), None)
+
+    def forget(self, pool: PoolRecord) -> None:
+        """Drop a pool that has stopped; its id is never used again."""
+        pool.group.pools.remove(pool)
+
+    def __iter__(self) -> Iterator[PoolRecord]:
+        for group in self.groups.values():
+            yield from group.pools

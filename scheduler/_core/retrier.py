@@ -1,0 +1,53 @@
+"""Again, and when? Asks the job's retry policy and believes only sensible answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from policies.checks import is_finite
+from policies.contracts import Failure, Uniform
+
+from .job import Job
+
+
+class Retrier:
+    """Turns a failed attempt into seconds of backoff, or into an end."""
+
+    __slots__ = ("_policy_failed", "_uniform")
+
+    def __init__(
+        self,
+        uniform: Uniform,
+        policy_failed: Callable[[str, object, BaseException, str], None],
+    ) -> None:
+        self._uniform = uniform
+        self._policy_failed = policy_failed
+
+    def ask(self, job: Job, error: BaseException, now: float) -> float | None:
+        """Return seconds to back off, or None to give up.
+
+        A policy that raises, or answers nonsense, gives up; its error becomes the cause of the job's.
+        """
+        policy = job.options.retry
+        if policy is None:
+            return None
+        extra = job.extra
+        first_start = job.started_at
+        if extra is not None and extra.first_started_at is not None:
+            first_start = extra.first_started_at
+        failure = Failure(
+            attempt=job.attempt,
+            error=error,
+            elapsed=now - first_start,
+            last_delay=None if extra is None else extra.last_delay,
+        )
+        try:
+            delay = policy.retry_after(failure, self._uniform)
+            if delay is not None and not (is_finite(delay) and delay >= 0):
+                raise ValueError(f"retry_after() must return seconds ≥ 0 or None, not {delay!r}")
+            return None if delay is None else float(delay)
+        except Exception as broken:
+            if error.__cause__ is None and broken is not error:
+                error.__cause__ = broken
+            self._policy_failed("retry", policy, broken, "give up")
+            return None

@@ -1,0 +1,242 @@
+"""The desk: what handles, jobs and schedulers ask for beside submitting and delivering."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import reprlib
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from threading import RLock
+from typing import Any
+
+from ._assembly import line_for
+from ._core import events
+from ._core.job import Attempt, JobOptions
+from ._core.pool_table import PoolRecord, Slot
+from ._core.states import RUNNING
+from ._current import current_slot
+from ._errors import SchedulerError, WouldDeadlock
+from ._handle import JobHandle, Watcher
+from ._observers import Observer
+from ._turn import Turns
+
+#: CPython's words, which programs look for.
+REFUSAL = "cannot schedule new futures after shutdown"
+
+
+class Desk(Turns):
+    """Answers questions, registers waiters, passes on requests to stop."""
+
+    # What handles ask for
+
+    def wait(self, handle: JobHandle[Any], timeout: float | None) -> None:
+        """Block until the handle has settled; raise TimeoutError after `timeout` seconds."""
+        inside = current_slot()
+        if inside is not None and inside.pool not in self.core.pools:
+            inside = None
+        if self.forked and not handle.state.settled:
+            raise SchedulerError(f"job {handle.id} belongs to the parent process, which alone can settle it")
+        watcher = Watcher()
+        with self.lock:
+            if handle.state.settled:
+                return
+            if inside is not None:
+                inside.blocked = True
+                if timeout is None and handle.state is not RUNNING and self.core.would_deadlock(handle.line):
+                    inside.blocked = False
+                    raise WouldDeadlock(
+                        f"job {inside.job.id if inside.job else '?'} in {inside.worker} waits for job "
+                        f"{handle.id}, which cannot start: every slot it may use waits likewise; "
+                        "add a slot or a pool, or give the inner job a group of its own"
+                    )
+            handle.watched_by(watcher)
+        try:
+            woken = (
+                watcher.lock.acquire() if timeout is None else watcher.lock.acquire(True, bounded(timeout))
+            )
+        finally:
+            if inside is not None:
+                inside.blocked = False
+        if not woken:
+            with self.lock:
+                handle.forget(watcher)
+            if not handle.state.settled:
+                raise TimeoutError(
+                    f"job {handle.id} did not settle within {timeout} s; it is {handle.state.value}"
+                )
+
+    def watch(self, handle: JobHandle[Any], callback: Callable[[Any], object]) -> bool:
+        """Register a done-callback; return False when the handle has already settled."""
+        with self.lock:
+            if handle.state.settled:
+                return False
+            if handle.callbacks is None:
+                handle.callbacks = []
+            handle.callbacks.append(callback)
+            return True
+
+    def cancel(self, handle: JobHandle[Any]) -> bool:
+        """Cancel the job unless it runs."""
+        return self.turn(lambda now: self.core.cancel(handle, now, CancelledError()))
+
+    def interrupt(self, handle: JobHandle[Any], reason: str) -> bool:
+        """Ask the job to stop."""
+        return self.turn(lambda now: self.core.interrupt(handle, reason, now))
+
+    def history(self, handle: JobHandle[Any]) -> tuple[Attempt, ...]:
+        """Return the job's attempts, oldest first."""
+        with self.lock:
+            attempts = handle.all_attempts()
+        return attempts  # noqa: RET504  not from within: the lock is let go before the value is handed out
+
+    def progressed(self, job: Any, attempt: int, done: float, total: float | None) -> None:
+        """Note how far a job is and tell observers."""
+
+        def note(now: float) -> None:
+            job.more().progress = (done, total)
+            if self.core.observed:
+                self.core.emit(
+                    events.JobProgressed(time=now, job_id=job.id, attempt=attempt, done=done, total=total)
+                )
+
+        self.turn(note)
+
+    def seconds_left(self, job: Any, slot: Slot) -> float | None:
+        """Return the seconds the attempt has left, None when it has no limit."""
+        if slot.overdue:
+            return 0.0
+        ends = []
+        if job.options.run_timeout is not None:
+            ends.append(job.started_at + job.options.run_timeout)
+        if job.options.deadline is not None:
+            ends.append(job.submitted_at + job.options.deadline)
+        return max(0.0, min(ends) - self.now()) if ends else None
+
+    # Lines, observers
+
+    def line_for(self, options: JobOptions, *, coroutine: bool) -> Any:
+        """Return the line of jobs like this, or None when no group may take them."""
+        return self.turn(lambda _now: line_for(self.core, options, coroutine=coroutine))
+
+    def any_line_for(self, options: JobOptions) -> bool:
+        """Return whether some group may take a job with these options, coroutine or not."""
+        return any(self.line_for(options, coroutine=kind) is not None for kind in (False, True))
+
+    def wait_drained(self, pool: PoolRecord, timeout: float | None) -> tuple[bool, tuple[int, ...]]:
+        """Wait until a draining pool has stopped; return whether it has, and what still runs there."""
+        inside = current_slot()
+        drained = threading.Event()
+
+        def register(_now: float) -> bool:
+            if pool in self.core.pools:
+                self._draining.setdefault(pool, []).append(drained.set)
+                return True
+            return False
+
+        def running(_now: float) -> tuple[bool, tuple[int, ...]]:
+            if pool not in self.core.pools:
+                return True, ()
+            if drained.set in self._draining.get(pool, ()):
+                self._draining[pool].remove(drained.set)
+            return False, tuple(job.id for job in pool.running())
+
+        if self.turn(register) and (inside is None or inside.pool is not pool):
+            drained.wait(timeout)
+        return self.turn(running)
+
+    def subscribe(self, observer: Observer) -> Callable[[], None]:
+        """Let `observer` hear of every event; return the function that ends it."""
+        if not callable(observer):
+            raise TypeError(f"subscribe() takes a callable, not {reprlib.repr(observer)}")
+
+        def add(_now: float) -> None:
+            self.observers.add(observer)
+            self.core.observed = True
+
+        def remove(_now: float) -> None:
+            self.observers.remove(observer)
+            self.core.observed = bool(self.observers)
+
+        def unsubscribe() -> None:
+            try:
+                self.turn(remove)
+            except BaseException:  # an interrupt: once more
+                self.turn(remove)
+                raise
+
+        try:
+            self.turn(add)
+        except BaseException:  # an interrupt: nobody could unsubscribe the observer
+            self.turn(remove)
+            raise
+        return unsubscribe
+
+    # Ending
+
+    def when_idle(self, callback: Callable[[], None]) -> None:
+        """Call `callback` (which must not block) in the turn in which no job is alive. Inside a turn."""
+        self._idle_watchers.append(callback)
+
+    def wait_idle(self, timeout: float | None) -> bool:
+        """Wait until no job is alive but the calling one; return whether that was so in time."""
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        inside = current_slot()
+        mine = None if inside is None or inside.pool not in self.core.pools else inside.job
+        changed = threading.Event()
+
+        def idle(_now: float) -> bool:
+            changed.clear()
+            if all(job is mine for job in self.core.alive()) and not self.core.gate.door:
+                return True
+            if changed.set not in self._idle_watchers:
+                self._idle_watchers.append(changed.set)
+            return False
+
+        while True:
+            if self.turn(idle):
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            changed.wait(min(left, threading.TIMEOUT_MAX if mine is None else 0.05))
+
+    def refuse(self, reason: str = REFUSAL) -> None:
+        """Take no more jobs; submitters at the door wake with SchedulerClosed."""
+
+        def turn_away(now: float) -> None:
+            self.refusing = self.refusing or reason
+            for job in list(self.core.gate.door):
+                self.core.leave_door(job, now, reason)
+
+        self.turn(turn_away)
+        for waiter in list(self._door.values()):
+            with contextlib.suppress(RuntimeError):  # it was woken before
+                waiter.release()
+
+    def after_fork(self) -> None:
+        """Make the driver of a forked child refuse clearly: its threads stayed with the parent."""
+        self.lock = RLock()
+        self._acquire, self._release = self.lock.acquire, self.lock.release
+        self._busy = False
+        self.forked = True
+        self.refusing = (
+            "cannot schedule new futures in a forked child: the scheduler's threads stayed with the "
+            "parent process; make a new Scheduler in the child"
+        )
+
+    def stop_alarm(self) -> None:
+        """Ring no more."""
+        self._alarm.stop(timeout=1.0)
+
+
+def bounded(timeout: float | None) -> float:
+    """Return a timeout as `lock.acquire` wants it: -1 for ever, never negative or too large."""
+    if timeout is None or timeout == math.inf:
+        return -1
+    return min(max(0.0, timeout), _TIMEOUT_MAX)
+
+
+_TIMEOUT_MAX = 365 * 86400.0

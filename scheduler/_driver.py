@@ -1,0 +1,327 @@
+"""The driver makes the core real: it submits jobs to it and delivers outcomes.
+
+Theory of operation
+    There is no dispatcher thread. ``submit`` hands the job over itself when a slot is free; a worker
+    that reports an outcome takes its slot's next job in the same turn.
+
+Guarantees
+    - A worker is woken only with a job already bound to its slot.
+    - A handle settles, and its waiters register, under the same lock: no wake-up is lost.
+    - A job with done-callbacks keeps its slot until they have run, so that nobody is promised a worker
+      that is busy with somebody's callback.
+    - A ``submit`` torn by an exception of the interpreter's (Ctrl-C) has not happened: its job was never
+      submitted, or it is started properly before the exception goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from _thread import allocate_lock
+from typing import Any
+
+from policies.contracts import Admission
+from pools.contract import Call, CallAbandoned, Deliver
+
+from ._core.books import Left, describe
+from ._core.pool_table import GroupRecord, PoolRecord, Slot
+from ._core.states import RUNNING, SUCCEEDED
+from ._current import current_slot, local
+from ._desk import Desk, bounded
+from ._errors import PoolBroken, QueueFull, SchedulerClosed, SchedulerError, WorkerDied, WouldDeadlock
+from ._handle import JobHandle
+from ._turn import reentered
+
+_BLOCK = Admission.BLOCK  # see `_core.states` on the price of looking a member up
+
+_log = logging.getLogger("two-tier-scheduler.driver")
+
+
+class Driver(Desk):
+    """One core, its lock, its clock and its pools. Threads: every method, from any thread."""
+
+    # The hot path
+
+    def submit(self, job: JobHandle[Any]) -> None:
+        """Take a new job; run it, let it wait, or block until there is room. Cost: 0.7 µs."""
+        core = self.core
+        slot: Slot | Admission | None = None
+        left: Left | None = None
+        torn = False
+        try:
+            while not self._acquire(False):  # see `_lock`
+                time.sleep(0)
+            if self._busy:
+                raise reentered()
+            self._busy = torn = True
+            if self.refusing is not None:
+                raise SchedulerClosed(self.refusing)
+            slot = core.submit(job, self.now())
+            if slot is _BLOCK:
+                self._stand_at_door(job)
+            if core.dirty:
+                fresh = self.conclude()
+                left, core.left = core.left, fresh
+            self._busy = torn = False
+            self._release()
+            if slot is not None:
+                if isinstance(slot, Admission):
+                    self._wait_at_door(job)
+                elif slot.pool.runner is None:
+                    self._run_in_caller(job, slot)
+                else:
+                    self.begin(slot)
+            if left is not None:
+                self.act(left)
+        except BaseException as error:
+            self._unwind(job, slot, left, error, torn=torn)
+            raise
+
+    def deliverer(self, pool: PoolRecord) -> Deliver:
+        """Return the function through which a pool reports outcomes and gets calls."""
+        slots, core, acquire, release = pool.all_slots, self.core, self._acquire, self._release
+        finish, refill, now, sleep = core.finish, core.refill, self.now, time.sleep
+
+        def deliver(slot: int, value: object, error: BaseException | None) -> Call | None:
+            bound = slots[slot]
+            job: Any = bound.job
+            if error is not None:
+                error = self._blame(error, bound)
+            following: Any = None
+            left: Left | None = None
+            try:
+                while not acquire(False):  # see `_lock`
+                    sleep(0)
+                self._busy = True
+                if job is None:  # the pool gave this call up before: the slot is not its own any more
+                    core.ledger.late += 1
+                    self._busy = False
+                    release()
+                    return None
+                moment = now()
+                in_time = job.slot is bound
+                finish(bound, value, error, moment)
+                if job.callbacks is None:
+                    following = refill(bound, moment)
+                    if core.dirty or self._idle_watchers:
+                        fresh = self.conclude()
+                        left, core.left = core.left, fresh
+                    self._busy = False
+                    release()
+                else:
+                    following = self._call_back_and_refill(job, bound)
+                if in_time and job.state is SUCCEEDED:
+                    job.function = job.args = job.kwargs = job.context = None
+                    if job.watchers:
+                        job.notify()
+                if left is not None:
+                    self.act(left)
+            except BaseException:
+                self._mend_delivery(bound, job, left, value, error)
+                raise
+            return following  # type: ignore[no-any-return]
+
+        return deliver
+
+    def _call_back_and_refill(self, job: JobHandle[Any], slot: Slot) -> Any:
+        """Finish a turn whose job has callbacks: run them while the slot is held, then refill it."""
+        slot.held = True
+        succeeded = job.state is SUCCEEDED and job.slot is slot
+        fresh = self.conclude()
+        left, self.core.left = self.core.left, fresh
+        self._busy = False
+        self._release()
+        self.act(left)
+        if succeeded:
+            job.call_back()
+
+        def refill(now: float) -> Any:
+            slot.held = False
+            return self.core.refill(slot, now)
+
+        return self.turn(refill)
+
+    def _blame(self, error: BaseException, slot: Slot) -> BaseException:
+        """Return the error as the caller should see it."""
+        if isinstance(error, CallAbandoned):
+            if slot.pool.group.broken is not None:
+                return self.core.broken([slot.pool.group])
+            if error.__cause__ is not None:  # its worker could not even start
+                broken = PoolBroken(
+                    f"worker {slot.worker} could not start ({describe(error.__cause__)}); "
+                    "mend its initializer and make a new scheduler"
+                )
+                broken.__cause__ = error.__cause__
+                return broken
+            died = WorkerDied(f"worker {slot.worker} ended without delivering an outcome: {error}")
+            died.__cause__ = error
+            return died
+        traceback = error.__traceback__
+        if traceback is not None:  # drop the frame of `JobHandle.run`
+            error.__traceback__ = traceback.tb_next
+        return error
+
+    # Off the hot path of submit
+
+    def _unwind(
+        self,
+        job: JobHandle[Any],
+        slot: Slot | Admission | None,
+        left: Left | None,
+        error: BaseException,
+        *,
+        torn: bool,
+    ) -> None:
+        """Leave `submit` by an exception: a refusal, or an interrupt anywhere in it."""
+        if self.owned():
+            if torn:
+                if not isinstance(error, SchedulerError):
+                    self.core.mend(torn=job)
+                if left is None:
+                    fresh = self.conclude()
+                    left, self.core.left = self.core.left, fresh
+                self._busy = False
+            self._release()
+        if slot is _BLOCK:
+            self._leave_door(job, "interrupted")
+        elif isinstance(slot, Slot) and not torn:
+            if slot.pool.runner is None:
+                self._finish_in_caller(job, slot, None, error)
+            elif (
+                slot.job is job and getattr(slot.pool.runner, "inline", False) and slot.begun == slot.attempt
+            ):
+                self._finish_inline(slot, error)
+            elif slot.job is job:
+                self.ensure_begun(slot)
+        if left is not None:
+            self.act_again(left)
+
+    def _finish_inline(self, slot: Slot, error: BaseException) -> None:
+        """Settle a job whose outcome an interrupt took away between its call and its delivery."""
+
+        def finish(now: float) -> None:
+            self.core.finish(slot, None, error, now)
+            self.core.mend()
+
+        self.turn(finish)
+
+    def _mend_delivery(
+        self, slot: Slot, job: Any, left: Left | None, value: object, error: BaseException | None
+    ) -> None:
+        """Leave a delivery by an exception (Ctrl-C in an InlinePool): the outcome still counts."""
+
+        def finish_again(now: float) -> None:
+            slot.held = False
+            if slot.job is not None and slot.job.state is RUNNING and slot.job.slot is slot:
+                self.core.finish(slot, value, error, now)
+            elif slot.job is job:
+                slot.job = None
+            self.core.mend(unsure=job)
+
+        if self.owned():
+            self._busy = False
+            with contextlib.suppress(RuntimeError):
+                self._release()
+        self.turn(finish_again)
+        if job is not None and job.state is SUCCEEDED:
+            job.forget_call()
+            job.notify()
+        if left is not None:
+            self.act_again(left)
+
+    def _run_in_caller(self, job: JobHandle[Any], slot: Slot) -> None:
+        outer = local.slot
+        value, failure = None, None
+        try:
+            value = job.run()
+        except BaseException as error:
+            failure = self._blame(error, slot)
+        local.slot = outer
+        self._finish_in_caller(job, slot, value, failure)
+
+    def _finish_in_caller(
+        self, job: JobHandle[Any], slot: Slot, value: object, error: BaseException | None
+    ) -> None:
+        def finish(now: float) -> None:
+            if slot.job is job:
+                self.core.finish(slot, value, error, now)
+            if slot in self.core.caller_slots:
+                self.core.refill(slot, now)
+
+        self.turn(finish)
+        if job.state is SUCCEEDED:
+            job.forget_call()
+            job.notify()
+
+    def _stand_at_door(self, job: JobHandle[Any]) -> None:
+        inside = current_slot()
+        if inside is not None and inside.pool in self.core.pools:
+            inside.blocked = True
+            if all(slot.blocked for pool in self.core.pools for slot in pool.all_slots):
+                inside.blocked = False
+                self.core.leave_door(job, self.now(), "it would deadlock")
+                raise WouldDeadlock(
+                    f"job {inside.job.id if inside.job else '?'} submits to a full front queue "
+                    f"(capacity={self.core.queue.capacity}) and every slot waits for room in it; "
+                    "raise capacity=, add a pool, or use CallerRuns()"
+                )
+        waiter = allocate_lock()
+        waiter.acquire()
+        self._door[job] = waiter
+
+    def _wait_at_door(self, job: JobHandle[Any]) -> None:
+        """Block until the job is let in; raise QueueFull when time is up, SchedulerClosed on closing."""
+        timeout = getattr(self.core.gate.policy, "timeout", None)
+        waiter = self._door.get(job)
+        if waiter is not None:
+            waiter.acquire(True, bounded(timeout))
+        self._leave_door(job, self.refusing or "no room in time")
+        if job.id == 0:
+            if self.refusing is not None:
+                raise SchedulerClosed(self.refusing)
+            raise QueueFull(
+                f"the front queue stayed at capacity={self.core.queue.capacity} for {timeout} s; "
+                "submit again later, raise capacity= or Block(timeout=)"
+            )
+
+    def _leave_door(self, job: JobHandle[Any], reason: str) -> None:
+        inside = current_slot()
+        if inside is not None:
+            inside.blocked = False
+        self._door.pop(job, None)
+        self.turn(lambda now: self.core.leave_door(job, now, reason))
+
+    # Pools
+
+    def add_pool(self, group: GroupRecord) -> str:
+        """Open one more pool of the group and return its id."""
+        pool = self.turn(lambda now: self.core.make_pool(group, now))
+
+        def broken(error: BaseException) -> None:
+            self.turn(lambda now: self.core.pool_failed(pool, error, now))
+            _log.critical(
+                "pool %s can run nothing any more: %s raised in its initializer",
+                pool.pool_id,
+                type(error).__name__,
+                exc_info=error,
+            )
+
+        def put_up(now: float) -> None:
+            if self.refusing is not None:
+                raise SchedulerClosed(f"pool {pool.pool_id} cannot be added: the scheduler is closing")
+            if group.max_pools is not None and group.capacity_pools() >= group.max_pools:
+                raise ValueError(
+                    f"group {group.name!r} has {group.capacity_pools()} pools and max_pools={group.max_pools}; "
+                    "drain one first, or make the group with a higher maximum"
+                )
+            self.core.add_pool(pool, now)
+            self.core.pool_up(pool, now)
+
+        pool.runner = self._recipes[group.name].open(pool.pool_id, self.deliverer(pool), broken)
+        try:
+            self.turn(put_up)
+        except Exception:
+            pool.runner.drain()
+            raise
+        return pool.pool_id

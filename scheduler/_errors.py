@@ -1,0 +1,58 @@
+"""Every exception of the scheduler, in one hierarchy.
+
+A message names the thing, the limit and the remedy.
+Where Python already has a word for the situation, the class is that word too
+(``TimeoutError``, ``CancelledError``, ``BrokenExecutor``), so existing ``except`` clauses keep working.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import BrokenExecutor, CancelledError
+
+
+class SchedulerError(Exception):
+    """The root of everything this library raises on purpose."""
+
+
+class QueueFull(SchedulerError):
+    """The front queue is at capacity and the admission policy turned the job away."""
+
+
+class SchedulerClosed(SchedulerError, RuntimeError):
+    """The scheduler takes no more jobs; the text contains "cannot schedule new futures"."""
+
+
+class NoEligiblePool(SchedulerError, ValueError):
+    """No group may take the job; the text names the tags that exist."""
+
+
+class RunTimeout(SchedulerError, TimeoutError):
+    """One attempt ran longer than ``run_timeout`` seconds."""
+
+
+class QueueTimeout(SchedulerError, TimeoutError):
+    """The job waited longer than ``queue_timeout`` seconds for its first start."""
+
+
+class DeadlineExceeded(SchedulerError, TimeoutError):
+    """The job did not settle within ``deadline`` seconds of its submission."""
+
+
+class JobShed(SchedulerError):
+    """The job was accepted and later evicted by the admission policy."""
+
+
+class JobInterrupted(SchedulerError, CancelledError):
+    """The job was asked to stop, by ``interrupt()`` or by a closing scheduler, and did."""
+
+
+class WorkerDied(SchedulerError):
+    """The worker that ran the attempt ended without delivering an outcome."""
+
+
+class PoolBroken(SchedulerError, BrokenExecutor):
+    """A pool can run nothing any more, for example because its initializer raised."""
+
+
+class WouldDeadlock(SchedulerError, RuntimeError):
+    """A job waits for a job that cannot start before it, because every slot waits likewise."""

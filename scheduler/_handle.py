@@ -1,0 +1,358 @@
+"""The caller's end of a job: a `concurrent.futures.Future` without the furniture.
+
+A stock future costs 0.8 µs, most of it for a condition and two lists that most futures never need.
+A handle is the job's own record (one object, not two), and borrows its scheduler's lock as condition:
+
+- Where it settles: in the core, under the lock of the turn. There is no moment in which the ledger
+  says one thing and the handle another.
+- Who waits: a watcher is added under that lock, and only to a handle that has not settled; whoever
+  settles it notifies the watchers after letting go of the lock. So no wake-up can be lost.
+- `concurrent.futures.wait` and `as_completed` reach for ``_condition``, ``_waiters`` and ``_state``;
+  they find the shared lock, a list made on first use, and the state in the standard's words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from _thread import allocate_lock
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from contextvars import Context
+from threading import current_thread, main_thread
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+
+from ._core.job import Attempt, Job, JobOptions, Line
+from ._core.states import CANCELLED, RUNNING, SUCCEEDED, WAITING
+from ._current import local
+
+T = TypeVar("T")
+
+_log = logging.getLogger("two-tier-scheduler.handle")
+
+
+class Keeper(Protocol):
+    """Whoever settles a handle: what the handle asks of its driver."""
+
+    condition: Any
+
+    def wait(self, handle: JobHandle[Any], timeout: float | None) -> None:
+        """Block until the handle has settled; raise TimeoutError after `timeout` seconds."""
+
+    def watch(self, handle: JobHandle[Any], callback: Callable[[Any], object]) -> bool:
+        """Register a done-callback; return False when the handle has already settled."""
+
+    def cancel(self, handle: JobHandle[Any]) -> bool:
+        """Cancel the job unless it runs."""
+
+    def interrupt(self, handle: JobHandle[Any], reason: str) -> bool:
+        """Ask the job to stop."""
+
+    def history(self, handle: JobHandle[Any]) -> tuple[Attempt, ...]:
+        """Return the job's attempts."""
+
+
+class JobHandle(Job, Future[T]):
+    """The caller's end of a job: a future with an id, a state and its attempts.
+
+    Everything that takes a `concurrent.futures.Future` takes a handle; it can also be awaited.
+    Made by ``submit``, never by hand.
+
+    Threads: every method may be called from any thread. Cost: 350 bytes while it waits.
+    """
+
+    __slots__ = ("args", "callbacks", "context", "driver", "function", "kwargs", "watchers")
+
+    def __init__(  # does not call Future's: that would make the furniture
+        self,
+        options: JobOptions,
+        line: Line,
+        driver: Keeper,
+        function: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        context: Context | None,
+    ) -> None:
+        # `Job.__init__`, written again: calling it would cost a tenth of a submit.
+        self.id = self.arrival = self.attempt = 0
+        self.key = options.priority
+        self.options = options
+        self.line = line
+        self.state = WAITING
+        self.ended_at = self.slot = self.outcome = self.extra = None
+        self.driver = driver
+        self.function: Callable[..., T] | None = function
+        self.args = args
+        self.kwargs = kwargs
+        self.context = context
+        self.watchers: list[Any] | None
+        self.callbacks: list[Callable[[Any], object]] | None
+        self.watchers = self.callbacks = None
+
+    # Asking
+
+    def done(self) -> bool:
+        """Return whether the job has settled."""
+        return self.state.settled
+
+    def running(self) -> bool:
+        """Return whether an attempt runs now."""
+        return self.state is RUNNING
+
+    def cancelled(self) -> bool:
+        """Return whether the job was cancelled or stopped when asked to."""
+        return self.state is CANCELLED
+
+    def result(self, timeout: float | None = None) -> T:
+        """Return the job's value, waiting up to `timeout` seconds (None: as long as it takes).
+
+        Raises the job's own exception as itself, TimeoutError when time is up, CancelledError when
+        the job was cancelled, WouldDeadlock when called in a job for one that cannot start before it.
+        """
+        if self.state is not SUCCEEDED:
+            if not self.state.settled:
+                self.driver.wait(self, timeout)
+            if self.state is not SUCCEEDED:
+                self._retrieved()
+                try:
+                    raise self.outcome
+                finally:
+                    del self  # or the traceback keeps the handle, and the handle the traceback
+        value: T = self.outcome
+        return value
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the job's exception, None if it succeeded, waiting as `result` does.
+
+        Raises TimeoutError and CancelledError as `result` does.
+        """
+        if not self.state.settled:
+            self.driver.wait(self, timeout)
+        self._retrieved()
+        if self.state is CANCELLED:
+            try:
+                raise self.outcome
+            finally:
+                del self  # see `result`
+        return None if self.state is SUCCEEDED else self.outcome
+
+    def _retrieved(self) -> None:
+        if self.extra is not None:
+            unretrieved = self.extra.unretrieved
+            if isinstance(unretrieved, Unretrieved):
+                unretrieved.error = None
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The job's attempts so far, oldest first; the last one may still run."""
+        return self.driver.history(self)
+
+    @property
+    def progress(self) -> tuple[float, float | None] | None:
+        """What the job last told with ``current_job().progress(done, total)``."""
+        return None if self.extra is None else self.extra.progress
+
+    @property
+    def name(self) -> str:
+        """The name given with the options, else the function's; a settled job has let go of that."""
+        return self.options.name or (f"job {self.id}" if self.function is None else name_of(self.function))
+
+    # Stopping
+
+    def cancel(self) -> bool:
+        """Cancel the job unless it runs or has settled; return whether it is cancelled.
+
+        A job that backs off between two attempts does not run, and is cancelled.
+        """
+        return self.driver.cancel(self)
+
+    def interrupt(self, reason: str | None = None) -> bool:
+        """Ask a running job to stop, cancel one that does not run; return whether either was done.
+
+        In a thread, the job learns of it through ``current_job()``: a thread cannot be killed.
+        """
+        return self.driver.interrupt(self, reason or "interrupt() was called")
+
+    # Waiting
+
+    def add_done_callback(self, fn: Callable[[JobHandle[T]], object]) -> None:
+        """Call ``fn(handle)`` once the job has settled, at once if it has.
+
+        It is called in the thread that settles the job. What it raises is logged.
+        """
+        if not self.driver.watch(self, fn):
+            try:
+                fn(self)
+            except Exception:
+                _log.exception("exception calling callback for job %s", self.id)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Wait for the result in an event loop; cancelling the waiting coroutine cancels the job."""
+        return asyncio.wrap_future(self).__await__()
+
+    # What concurrent.futures.wait, as_completed and asyncio reach for
+
+    if TYPE_CHECKING:  # typeshed's `as_completed` takes only what shows these as plain attributes
+        _condition: Any
+        _waiters: list[Any]
+        _state: str
+    else:
+
+        @property
+        def _condition(self) -> Any:
+            return self.driver.condition
+
+        @property
+        def _waiters(self) -> list[Any]:
+            if self.watchers is None:
+                self.watchers = []
+            return self.watchers
+
+        @property
+        def _state(self) -> str:
+            return self.state.standard
+
+    def _get_snapshot(self) -> tuple[bool, bool, T | None, BaseException | None]:
+        """Return done, cancelled, value and error at one moment; newer Pythons ask for it."""
+        state = self.state
+        if not state.settled:
+            return False, False, None, None
+        self._retrieved()
+        if state is CANCELLED:
+            return True, True, None, None
+        return (True, False, self.outcome, None) if state is SUCCEEDED else (True, False, None, self.outcome)
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Raise: only its scheduler settles a job."""
+        self._hands_off()
+
+    def set_result(self, result: T) -> None:
+        """Raise: only its scheduler settles a job."""
+        self._hands_off()
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Raise: only its scheduler settles a job."""
+        self._hands_off()
+
+    def _hands_off(self) -> NoReturn:
+        raise RuntimeError(f"job {self.id} is settled by its scheduler alone; use a Future of your own")
+
+    # What the driver reaches for
+
+    def run(self) -> object:
+        """Run the call here, in a context of its own. Satisfies `pools.contract.Call`."""
+        slot = self.slot
+        if slot is not None:
+            slot.begun = self.attempt
+            local.slot = slot  # type: ignore[assignment]
+        function, context = self.function, self.context
+        assert function is not None
+        if context is None:
+            context = Context()
+        elif self.attempt > 1:
+            context = context.copy()  # an earlier attempt may still be in it
+        try:
+            if self.kwargs is None:
+                return context.run(function, *self.args)
+            return context.run(function, *self.args, **self.kwargs)
+        except BaseException:
+            del self, slot, context, function  # the error's traceback keeps this frame, and it these
+            raise
+
+    def watched_by(self, watcher: Watcher) -> None:
+        """Add a watcher; under the lock."""
+        self._waiters.append(watcher)
+
+    def forget(self, watcher: Watcher) -> None:
+        """Remove a watcher whose time is up; under the lock."""
+        self._waiters.remove(watcher)
+
+    def forget_call(self) -> None:
+        """Let go of the function and its arguments: they are not needed any more."""
+        self.function = self.args = self.kwargs = self.context = None  # type: ignore[assignment]
+
+    def notify(self) -> None:
+        """Wake who waits for the settled job and run its callbacks, outside the lock."""
+        watchers = self.watchers
+        if watchers:
+            state = self.state
+            for watcher in tuple(watchers):
+                if type(watcher) is Watcher:
+                    watcher.wake()
+                elif state is SUCCEEDED:
+                    watcher.add_result(self)
+                elif state is CANCELLED:
+                    watcher.add_cancelled(self)
+                else:
+                    watcher.add_exception(self)
+        self.call_back()
+
+    def call_back(self) -> None:
+        """Run the callbacks, each once; what they raise is logged and changes nothing."""
+        callbacks = self.callbacks
+        while callbacks:
+            callback = callbacks[0]
+            del callbacks[0]
+            try:
+                callback(self)
+            except BaseException as error:
+                _log.exception("exception calling callback for job %s", self.id)
+                # Even SystemExit must not take a worker with it; but Ctrl-C belongs to the main thread.
+                if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+                    raise
+
+    def __repr__(self) -> str:
+        return f"<JobHandle {self.id} {self.state.value} priority={self.options.priority}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"job {self.id}'s handle belongs to its process and cannot be pickled")
+
+
+class Watcher:
+    """One thread that waits for one handle."""
+
+    __slots__ = ("lock",)
+
+    def __init__(self) -> None:
+        self.lock = allocate_lock()
+        self.lock.acquire()
+
+    def wake(self) -> None:
+        """Wake the thread; doing so twice is harmless."""
+        try:  # noqa: SIM105  `suppress` would cost a microsecond of every round trip
+            self.lock.release()
+        except RuntimeError:
+            pass
+
+
+class Unretrieved:
+    """Logs a failure when the handle that held it is dropped unread, as asyncio does.
+
+    A separate object, so that only failed jobs pay for a finaliser.
+    """
+
+    __slots__ = ("error", "job_id", "name")
+
+    def __init__(self, job_id: int, name: str, error: BaseException) -> None:
+        self.job_id = job_id
+        self.name = name
+        self.error: BaseException | None = error
+
+    def __del__(self) -> None:
+        error, self.error = self.error, None
+        if error is not None:
+            _log.error(
+                "job %s (%s) failed and nobody retrieved its exception",
+                self.job_id,
+                self.name,
+                exc_info=error,
+            )
+
+
+def name_of(function: object) -> str:
+    """Return what to call a function, whatever its attributes do."""
+    try:
+        name = getattr(function, "__qualname__", None) or type(function).__qualname__
+        return str(name)
+    except Exception:
+        return "a callable whose name cannot be had"

@@ -1,0 +1,210 @@
+"""The turn: the only room with a lock.
+
+Every stimulus is one *turn*: take the lock, read the clock once, call the core, take what the turn left
+behind, let go of the lock. Only then act: run calls, wake waiters, call callbacks, tell observers.
+Nothing of the user's but policies is ever called under the lock.
+
+A turn torn by an exception of the interpreter's (Ctrl-C) is mended before the lock is let go: counts are
+made anew from where jobs are. What the interrupted thread still owes, it does before the exception goes
+on. The argument assumes one interrupt at a time: a second one within the same few microseconds, in the
+mending itself, may leave a job that never starts.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from threading import RLock
+from typing import Any, TypeVar
+
+from pools.contract import PoolRecipe
+
+from ._alarm import Alarm
+from ._clock import Clock, VirtualClock
+from ._core.books import Left
+from ._core.core import Core
+from ._core.invariants import check
+from ._core.job import Job
+from ._core.pool_table import PoolRecord, Slot
+from ._core.states import CANCELLED, SUCCEEDED
+from ._current import local
+from ._errors import SchedulerError
+from ._handle import JobHandle, Unretrieved
+from ._lock import SharedCondition
+from ._observers import Observers
+
+T = TypeVar("T")
+
+_log = logging.getLogger("two-tier-scheduler.driver")
+
+
+class Turns:
+    """One core, its lock and its clock. Threads: every method, from any thread."""
+
+    def __init__(
+        self, core: Core, clock: Clock, recipes: dict[str, PoolRecipe], name: str, *, check_invariants: bool
+    ) -> None:
+        self.core = core
+        self.name = name
+        self.lock = RLock()
+        self.now: Callable[[], float] = clock.now
+        #: What `concurrent.futures` sees as the condition of every handle.
+        self.condition = SharedCondition(self.lock)
+        self.observers = Observers()
+        #: Why submissions are refused; None while they are not.
+        self.refusing: str | None = None
+        #: Set in a child process after fork: the threads that would do anything are gone.
+        self.forked = False
+        #: The closing, once it has begun (`_stopping`).
+        self.closing: Any = None
+        #: Workers that would not stop; their threads are left behind.
+        self.abandoned: list[str] = []
+        self._acquire: Callable[[bool], bool] = self.lock.acquire
+        self._release = self.lock.release
+        self._recipes = recipes
+        self._check_invariants = check_invariants
+        #: A turn is being taken: seen True only by a frame that interrupted it on its own thread.
+        self._busy = False
+        self._door: dict[Job, Any] = {}
+        self._draining: dict[PoolRecord, list[Callable[[], None]]] = {}
+        self._idle_watchers: list[Callable[[], None]] = []
+        self._alarm = Alarm(self.ring, self.now, f"two-tier-scheduler-{name}-alarm")
+        self._virtual = isinstance(clock, VirtualClock)
+        if isinstance(clock, VirtualClock):
+            clock.attach(self.ring)
+
+    # The turn
+
+    def turn(self, body: Callable[[float], T]) -> T:
+        """Call ``body(now)`` as one turn, then act on what it left behind. Cost: 1 µs.
+
+        The lock is held by a ``with`` on a lock made in C, which no interrupt can tear; waiting for it
+        may block, which is why the hot path does this by hand (see `_lock`).
+        """
+        left: Left | None = None
+        try:
+            with self.lock:
+                if self._busy:
+                    raise reentered()
+                try:
+                    self._busy = True
+                    answer = body(self.now())
+                    fresh = self.conclude()
+                    left, self.core.left = self.core.left, fresh
+                except BaseException as error:
+                    if not isinstance(error, Exception):
+                        self.core.mend()
+                    if left is None:
+                        fresh = self.conclude()
+                        left, self.core.left = self.core.left, fresh
+                    raise
+                finally:
+                    self._busy = False
+        finally:
+            if left is not None:
+                try:
+                    self.act(left)
+                except BaseException:
+                    self.act_again(left)
+                    raise
+        return answer
+
+    def conclude(self) -> Left:
+        """End a turn, still under the lock; the caller swaps what was left for what is returned."""
+        core = self.core
+        if core.left.events:
+            self.observers.put(core.left.events)
+            core.left.events = []
+        if self._check_invariants:
+            check(core)
+        if self._idle_watchers and core.idle:
+            for tell in tuple(self._idle_watchers):
+                tell()
+            self._idle_watchers.clear()
+        core.left.when = core.next_deadline()
+        core.dirty = False
+        return Left()
+
+    def act(self, left: Left) -> None:
+        """Do what the turn asked for, without the lock; what is done is taken off the list."""
+        for owed in (left.admitted, left.starts, left.settled):
+            owed.reverse()  # in order, and taking from the end is O(1)
+        while left.admitted:
+            waiter = self._door.pop(left.admitted[-1], None)
+            if waiter is not None:
+                waiter.release()
+            left.admitted.pop()
+        while left.starts:
+            self.begin(left.starts[-1])
+            left.starts.pop()
+        while left.settled:
+            self._settled(left.settled[-1])  # type: ignore[arg-type]
+            left.settled.pop()
+        for question, error in left.policy_failures:
+            _log.error("the %s policy failed; the scheduler fell back", question, exc_info=error)
+        for pool in left.stopped:
+            try:
+                pool.runner.drain()
+            except Exception:
+                _log.exception("pool %s raised when it was drained", pool.pool_id)
+            for tell in self._draining.pop(pool, ()):
+                tell()
+        if left.when < math.inf and not self._virtual:
+            self._alarm.set(left.when)
+        self.observers.hand_out()
+
+    def act_again(self, left: Left) -> None:
+        """Do what an interrupt kept this thread from doing."""
+        while left.starts:
+            self.ensure_begun(left.starts.pop())
+        self.act(left)
+
+    def begin(self, slot: Slot) -> None:
+        """Run the call of a slot that was just bound, and come back to the job that called, if any."""
+        outer = local.slot
+        slot.pool.runner.run(slot.index, slot.job)
+        local.slot = outer
+
+    def ensure_begun(self, slot: Slot) -> None:
+        """Run a call whose hand-over was interrupted, unless its worker has it already.
+
+        Whether the worker was woken cannot be seen, only that it began: give it time to do so.
+        """
+        job = slot.job
+        for _ in range(50):
+            if job is None or slot.job is not job or slot.begun == slot.attempt:
+                return
+            time.sleep(0.001)
+        self.begin(slot)
+
+    def _settled(self, job: JobHandle[Any]) -> None:
+        """Tell the world of a job that settled other than by succeeding."""
+        if not job.state.settled:  # an interrupt came before it could
+            return
+        if job.state is not CANCELLED and job.state is not SUCCEEDED and job.more().unretrieved is None:
+            job.more().unretrieved = Unretrieved(job.id, job.name, job.outcome)
+        job.forget_call()
+        job.notify()
+
+    # Time
+
+    def ring(self) -> float:
+        """Handle what is due and return when to ring again."""
+        self.turn(self.core.advance)
+        # A turn of its own: an inline job that the first one started may have armed another timer.
+        return self.turn(lambda _now: self.core.next_deadline())
+
+    def owned(self) -> bool:
+        """Whether the calling thread holds the lock."""
+        owned: bool = self.lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001  as `Condition` does
+        return owned
+
+
+def reentered() -> SchedulerError:
+    """Return the error of a call that interrupted a turn on its own thread."""
+    return SchedulerError(
+        "the scheduler was called by a signal handler or a finaliser that interrupted it in the middle of "
+        "a turn; set an event there and act on it outside the handler"
+    )

@@ -1,0 +1,517 @@
+"""Every policy keeps the laws of its kind, and the checks of those laws can fail."""
+
+import math
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policies import (
+    Admission,
+    Aging,
+    Block,
+    CallerRuns,
+    ExponentialBackoff,
+    Failure,
+    FixedBackoff,
+    LeastLoaded,
+    NoRetry,
+    Pack,
+    Reject,
+    ShedLowest,
+    StrictPriority,
+)
+from policies.testing import (
+    check_admission_policy,
+    check_ordering_policy,
+    check_retry_policy,
+    check_routing_policy,
+)
+
+#: A retry check asks about ten thousand attempts, so a few settings say as much as many.
+FEW = settings(max_examples=8)
+
+ORDERINGS = [StrictPriority(), Aging(), Aging(seconds_per_level=0), Aging(seconds_per_level=1e6)]
+ADMISSIONS = [Block(), Block(timeout=0), Block(1.5), Reject(), ShedLowest(), CallerRuns()]
+ROUTINGS = [LeastLoaded(), Pack()]
+RETRIES = [
+    NoRetry(),
+    FixedBackoff(),
+    FixedBackoff(attempts_max=20_000, delay=0),
+    ExponentialBackoff(),
+    ExponentialBackoff(attempts_max=20_000, initial=1e-300, ceiling=1e300, retry_on=BaseException),
+    ExponentialBackoff(retry_on=(OSError, KeyError)),
+]
+
+seconds = st.floats(0, 1e12, allow_subnormal=False) | st.integers(0, 10**9)
+some_seconds = st.floats(1e-9, 1e12) | st.integers(1, 10**9)
+errors = st.sampled_from([Exception, BaseException, OSError, TimeoutError, KeyboardInterrupt])
+retry_on = errors | st.lists(errors, max_size=3, unique=True).map(tuple)
+attempts_max = st.integers(1, 20_000)
+
+
+class Dice:
+    """Dice that always fall the same way."""
+
+    def __init__(self, face):
+        self.face = face
+
+    def random(self):
+        return self.face
+
+
+# Every policy of ours keeps the laws
+
+
+@pytest.mark.parametrize("policy", ORDERINGS, ids=repr)
+def test_our_orderings_are_lawful(policy):
+    """An ordering that raises or forgets would start jobs in nobody's order."""
+    check_ordering_policy(policy)
+
+
+@pytest.mark.parametrize("policy", ADMISSIONS, ids=repr)
+def test_our_admissions_are_lawful(policy):
+    """An admission policy is asked exactly when the scheduler is in trouble."""
+    check_admission_policy(policy)
+
+
+@pytest.mark.parametrize("policy", ROUTINGS, ids=repr)
+def test_our_routings_are_lawful(policy):
+    """A routing policy that answers a pool of its own would lose the job."""
+    check_routing_policy(policy)
+
+
+@pytest.mark.parametrize("policy", RETRIES, ids=repr)
+def test_our_retries_are_lawful(policy):
+    """A backoff that overflows at attempt 1025 does so at night, after a day of failures."""
+    check_retry_policy(policy)
+
+
+@given(seconds_per_level=seconds)
+def test_aging_is_lawful_with_any_rate(seconds_per_level):
+    """A rate comes from a configuration file, and any number in it must do."""
+    check_ordering_policy(Aging(seconds_per_level=seconds_per_level))
+
+
+@given(timeout=st.none() | seconds)
+def test_block_is_lawful_with_any_timeout(timeout):
+    """A submitter blocks for what the policy says, so it must say something sensible."""
+    check_admission_policy(Block(timeout=timeout))
+
+
+@FEW
+@given(attempts_max=attempts_max, delay=seconds, retry_on=retry_on)
+def test_a_fixed_backoff_is_lawful_with_any_settings(attempts_max, delay, retry_on):
+    """Laws that hold only for the defaults protect nobody."""
+    check_retry_policy(FixedBackoff(attempts_max=attempts_max, delay=delay, retry_on=retry_on))
+
+
+@FEW
+@given(attempts_max=attempts_max, initial=some_seconds, ceiling=some_seconds, retry_on=retry_on)
+def test_an_exponential_backoff_is_lawful_with_any_settings(attempts_max, initial, ceiling, retry_on):
+    """Doubling is where waits overflow, whatever they start from."""
+    policy = ExponentialBackoff(
+        attempts_max=attempts_max, initial=initial, ceiling=ceiling, retry_on=retry_on
+    )
+    check_retry_policy(policy)
+
+
+# What each backoff promises beside the laws
+
+
+@pytest.mark.parametrize("policy", [FixedBackoff(attempts_max=3), ExponentialBackoff(attempts_max=3)])
+def test_attempts_max_counts_the_first_attempt(policy):
+    """Off by one here is a customer charged twice."""
+    answers = [policy.retry_after(Failure(attempt, OSError()), Dice(0.5)) for attempt in (1, 2, 3, 4)]
+
+    assert [True, True, False, False] == [answer is not None for answer in answers]
+
+
+@pytest.mark.parametrize("policy", [FixedBackoff(retry_on=OSError), ExponentialBackoff(retry_on=OSError)])
+def test_only_errors_of_retry_on_are_worth_another_attempt(policy):
+    """Retrying a programming error three times only hides it longer."""
+    answers = [policy.retry_after(Failure(1, error), Dice(0.5)) for error in (TimeoutError(), ValueError())]
+
+    assert [True, False] == [answer is not None for answer in answers]
+
+
+def test_an_interrupt_is_never_retried_by_default():
+    """Ctrl-C that starts the job again is not Ctrl-C."""
+    answer = FixedBackoff().retry_after(Failure(1, KeyboardInterrupt()), Dice(0.5))
+
+    assert answer is None
+
+
+def test_an_exponential_backoff_doubles_up_to_its_ceiling():
+    """The range is the documented one, or capacity planning with it is guesswork."""
+    policy = ExponentialBackoff(attempts_max=100, initial=1.0, ceiling=5.0)
+    waits = [policy.retry_after(Failure(attempt, OSError()), Dice(0.5)) for attempt in (1, 2, 3, 4, 90)]
+
+    assert [0.5, 1.0, 2.0, 2.5, 2.5] == waits
+
+
+def test_full_jitter_may_wait_nothing_at_all():
+    """The lower end of full jitter is zero: that is what spreads a thundering herd."""
+    assert ExponentialBackoff().retry_after(Failure(1, OSError()), Dice(0.0)) == 0.0
+
+
+def test_aging_overtakes_exactly_as_documented():
+    """Nobody starves, and the bound is a number a user can rely on."""
+    policy = Aging(seconds_per_level=1.0)
+    normal = attrs.make_class("Job", ["waiting_since", "priority"])(0.0, 20)
+    high_in_time = attrs.make_class("Job", ["waiting_since", "priority"])(9.9, 10)
+    high_too_late = attrs.make_class("Job", ["waiting_since", "priority"])(10.1, 10)
+
+    assert policy.key(high_in_time) < policy.key(normal) < policy.key(high_too_late)
+
+
+@pytest.mark.parametrize("setting", [math.nan, math.inf, -1, True, "1", None])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda value: Aging(seconds_per_level=value),
+        lambda value: FixedBackoff(delay=value),
+        lambda value: ExponentialBackoff(initial=value),
+        lambda value: ExponentialBackoff(ceiling=value),
+    ],
+    ids=["Aging", "FixedBackoff", "initial", "ceiling"],
+)
+def test_settings_that_are_no_sensible_number_are_refused(make, setting):
+    """NaN compares false with everything, so it must be stopped at the door."""
+    with pytest.raises((TypeError, ValueError), match="must be"):
+        make(setting)
+
+
+@pytest.mark.parametrize("setting", [0, -1, 1.0, True, "3", None])
+def test_attempts_max_that_is_no_positive_integer_is_refused(setting):
+    """Zero attempts would be a job that never runs."""
+    with pytest.raises((TypeError, ValueError), match="attempts_max"):
+        FixedBackoff(attempts_max=setting)
+
+
+@pytest.mark.parametrize("setting", [ValueError("an instance"), [OSError], (int,), "OSError"])
+def test_retry_on_that_is_no_exception_class_is_refused(setting):
+    """A wrong retry_on would raise inside a failure, where nobody looks."""
+    with pytest.raises(TypeError, match="retry_on"):
+        FixedBackoff(retry_on=setting)
+
+
+def test_seconds_too_large_for_a_float_are_refused_in_our_words():
+    """An OverflowError from the depths does not say which setting is wrong."""
+    with pytest.raises(ValueError, match="delay"):
+        FixedBackoff(delay=10**400)
+
+
+# The checks can fail
+
+
+@attrs.frozen
+class Plain:
+    """A lawful retry policy, to be broken in one place at a time."""
+
+    def retry_after(self, failure, uniform):
+        return 1.0
+
+
+@attrs.frozen
+class Answers(Plain):
+    """Answers always the same, whatever it is."""
+
+    answer: object
+
+    def retry_after(self, failure, uniform):
+        return self.answer
+
+
+@attrs.frozen
+class Overflows(Plain):
+    """The backoff everybody writes first."""
+
+    def retry_after(self, failure, uniform):
+        return min(30.0, 0.1 * 2.0**failure.attempt)
+
+
+@attrs.frozen
+class ReadsTheText(Plain):
+    """Looks at what an error says."""
+
+    def retry_after(self, failure, uniform):
+        return None if "fatal" in str(failure.error) else 1.0
+
+
+@attrs.frozen
+class GrowsFromAttempt(Plain):
+    """Gives a wait below zero, but only late."""
+
+    def retry_after(self, failure, uniform):
+        return 5000.0 - failure.attempt
+
+
+@attrs.frozen
+class Remembers(Plain):
+    """Keeps what it has seen where nobody looks."""
+
+    def retry_after(self, failure, uniform):
+        SEEN.append(failure.attempt)
+        return float(len(SEEN))
+
+
+SEEN = []
+
+
+@attrs.frozen
+class WritesToTheView(Plain):
+    """Marks what it has seen."""
+
+    def retry_after(self, failure, uniform):
+        failure.attempt = 0
+        return 1.0
+
+
+@attrs.frozen
+class MarksTheError(Plain):
+    """Marks what it has seen, in a place that lets it."""
+
+    def retry_after(self, failure, uniform):
+        failure.error.seen = True
+        return 1.0
+
+
+class NotEvenItself(Plain):
+    """A value that is equal to nothing."""
+
+    def __eq__(self, other):
+        return False
+
+    def __hash__(self):
+        return 1
+
+
+class Unhashable(Plain):
+    """A value that can change."""
+
+    __hash__ = None
+
+
+class AnObject(Plain):
+    """Compares by identity, so it is another one after pickling."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+class Speechless(Plain):
+    """Has the repr of an object."""
+
+    __repr__ = object.__repr__
+
+
+class WithoutMethod:
+    """Answers nothing."""
+
+
+def _local_policy():
+    @attrs.frozen
+    class Local(Plain):
+        """Cannot be found again by name."""
+
+    return Local()
+
+
+BAD_RETRIES = [
+    (Answers(-0.5), "sensible"),
+    (Answers(math.nan), "sensible"),
+    (Answers(math.inf), "sensible"),
+    (Answers(True), "sensible"),
+    (Answers("1"), "sensible"),
+    (Answers((1.0,)), "sensible"),
+    (Overflows(), "total"),
+    (ReadsTheText(), "total"),
+    (GrowsFromAttempt(), "sensible"),
+    (Remembers(), "'pure'"),
+    (WritesToTheView(), "writes to no view"),
+    (MarksTheError(), "writes to no view"),
+    (NotEvenItself(), "equal to itself"),
+    (Unhashable(), "hashable"),
+    (AnObject(), "picklable"),
+    (_local_policy(), "picklable"),
+    (Speechless(), "its repr evaluates back"),
+    (WithoutMethod(), "retry_after"),
+    (Plain, "not a class"),
+]
+
+
+@pytest.mark.parametrize(("policy", "law"), BAD_RETRIES, ids=lambda value: getattr(value, "__name__", None))
+def test_a_retry_policy_that_breaks_a_law_is_told_which(policy, law):
+    """A check that cannot fail proves nothing about those that pass."""
+    with pytest.raises(AssertionError, match=law):
+        check_retry_policy(policy)
+
+
+def test_the_plain_policy_that_the_bad_ones_differ_from_is_lawful():
+    """Otherwise the bad ones might fail for another reason than their own."""
+    check_retry_policy(Plain())
+
+
+def test_the_attempt_that_breaks_a_law_is_named():
+    """Ten thousand attempts were tried, and the author needs the one."""
+    with pytest.raises(AssertionError, match=r"attempt=1024.*OverflowError"):
+        check_retry_policy(Overflows())
+
+
+@attrs.frozen
+class Ordering:
+    """An ordering that answers always the same."""
+
+    answer: object = 1.0
+    few_keys: object = True
+
+    def key(self, job):
+        return self.answer
+
+
+@attrs.frozen
+class DividesByPriority(Ordering):
+    """Knows no CRITICAL."""
+
+    def key(self, job):
+        return 1 / job.priority
+
+
+@pytest.mark.parametrize(
+    ("policy", "law"),
+    [
+        (Ordering(math.nan), "sensible"),
+        (Ordering(None), "sensible"),
+        (Ordering("1"), "sensible"),
+        (Ordering(1.0, "yes"), "few_keys"),
+        (DividesByPriority(), "total"),
+        (Plain(), "key"),
+    ],
+)
+def test_an_ordering_that_breaks_a_law_is_told_which(policy, law):
+    """A key that is NaN puts a queue out of order without a word."""
+    with pytest.raises(AssertionError, match=law):
+        check_ordering_policy(policy)
+
+
+@attrs.frozen
+class Admitting:
+    """An admission policy that answers always the same."""
+
+    answer: object = Admission.REJECT
+    timeout: object = None
+
+    def admit(self, job, queue):
+        return self.answer
+
+
+@attrs.frozen
+class MakesRoom(Admitting):
+    """Tries to raise the capacity."""
+
+    def admit(self, job, queue):
+        queue.capacity += 1
+        return Admission.BLOCK
+
+
+@pytest.mark.parametrize(
+    ("policy", "law"),
+    [
+        (Admitting(None), "sensible"),
+        (Admitting("reject"), "sensible"),
+        (Admitting(True), "sensible"),
+        (Admitting(timeout=-1), "timeout"),
+        (Admitting(timeout=math.nan), "timeout"),
+        (MakesRoom(), "writes to no view"),
+        (Plain(), "admit"),
+    ],
+)
+def test_an_admission_policy_that_breaks_a_law_is_told_which(policy, law):
+    """An answer that is no Admission would be guessed at."""
+    with pytest.raises(AssertionError, match=law):
+        check_admission_policy(policy)
+
+
+@attrs.frozen
+class Routing:
+    """A routing policy to be broken."""
+
+    def choose(self, job, pools, uniform):
+        return pools[-1]
+
+
+@attrs.frozen
+class AnswersAnIndex(Routing):
+    """Says which one instead of giving it."""
+
+    def choose(self, job, pools, uniform):
+        return 0
+
+
+@attrs.frozen
+class AnswersACopy(Routing):
+    """Gives a pool that only looks the same."""
+
+    def choose(self, job, pools, uniform):
+        return attrs.evolve(pools[0])
+
+
+@attrs.frozen
+class TakesItOut(Routing):
+    """Empties the list it was lent."""
+
+    def choose(self, job, pools, uniform):
+        return pools.pop()
+
+
+@attrs.frozen
+class ThirdOne(Routing):
+    """Believes there are always three."""
+
+    def choose(self, job, pools, uniform):
+        return pools[2]
+
+
+@attrs.frozen
+class NeedsEmptyPool(Routing):
+    """Believes one is always empty."""
+
+    def choose(self, job, pools, uniform):
+        return next((pool for pool in pools if not pool.in_use), None)
+
+
+@pytest.mark.parametrize(
+    ("policy", "law"),
+    [
+        (AnswersAnIndex(), "sensible"),
+        (AnswersACopy(), "sensible"),
+        (TakesItOut(), "writes to no view"),
+        (ThirdOne(), "total"),
+        (NeedsEmptyPool(), "sensible"),
+        (Plain(), "choose"),
+    ],
+)
+def test_a_routing_policy_that_breaks_a_law_is_told_which(policy, law):
+    """A pool that was never offered has no slot to give."""
+    with pytest.raises(AssertionError, match=law):
+        check_routing_policy(policy)
+
+
+@attrs.frozen(repr=False)
+class SpelledElsewhere(Plain):
+    """Has a repr that mentions what its module does not hold."""
+
+    kind: type
+
+    def __repr__(self):
+        return f"SpelledElsewhere(elsewhere_{self.kind.__name__})"
+
+
+def test_names_let_a_repr_mention_what_its_module_does_not_hold():
+    """A policy may be set up with the user's own error classes, from anywhere."""
+    with pytest.raises(AssertionError, match="elsewhere_OSError"):
+        check_retry_policy(SpelledElsewhere(OSError))
+
+    check_retry_policy(SpelledElsewhere(OSError), names={"elsewhere_OSError": OSError})

@@ -1,0 +1,88 @@
+"""Every pool keeps every promise it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pools import InlinePool, ThreadPool
+from pools.testing import PROMISES, check_pool, p7_a_broken_pool_says_so_once
+
+#: InlinePool borrows its callers, so calls end before ``run`` returns: nothing is ever left to drain.
+_INLINE = ("P1", "P3", "P4", "P8")
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+@pytest.mark.parametrize("slots", [1, 3])
+def test_threads_keep_their_promises(promise: str, slots: int):
+    """A promise of a pool is what the scheduler's guarantees rest on."""
+    PROMISES[promise](ThreadPool(slots=slots))
+
+    assert promise in PROMISES
+
+
+@pytest.mark.parametrize("promise", _INLINE)
+def test_inline_pools_keep_the_promises_they_make(promise: str):
+    """Tests that run inline must see what production would show them."""
+    PROMISES[promise](InlinePool())
+
+    assert promise in PROMISES
+
+
+def test_a_pool_that_runs_calls_in_its_caller_fails_the_check(monkeypatch: pytest.MonkeyPatch):
+    """A conformance suite that cannot fail proves nothing."""
+    monkeypatch.setattr("pools.testing.PATIENCE", 0.2)
+
+    with pytest.raises(AssertionError, match="P2"):
+        check_pool(InlinePool())
+
+
+def test_a_pool_whose_initializer_raises_says_so_once():
+    """Otherwise jobs would wait for ever for a pool that can run nothing."""
+
+    def raises() -> None:
+        raise RuntimeError("expected")
+
+    p7_a_broken_pool_says_so_once(ThreadPool(slots=3, initializer=raises))
+
+    with pytest.raises(AssertionError, match="P7"):
+        p7_a_broken_pool_says_so_once(ThreadPool(slots=3))
+
+
+class _Forgetful(ThreadPool):
+    """A pool that delivers nothing that failed."""
+
+    def open(self, pool_id: str, deliver: Any, broken: Any) -> Any:
+        def swallow(slot: int, value: object, error: BaseException | None) -> Any:
+            return None if error is not None else deliver(slot, value, error)
+
+        return super().open(pool_id, swallow, broken)
+
+
+class _Keeper(ThreadPool):
+    """A pool that remembers its calls."""
+
+    def open(self, pool_id: str, deliver: Any, broken: Any) -> Any:
+        pool = super().open(pool_id, deliver, broken)
+        kept: list[object] = []
+        run: Callable[..., None] = pool.run
+
+        def remember(slot: int, call: Any) -> None:
+            kept.append(call)
+            run(slot, call)
+
+        pool.run = remember  # type: ignore[method-assign]
+        return pool
+
+
+@pytest.mark.parametrize(("pool", "promise"), [(_Forgetful(1), "P3"), (_Keeper(1), "P8")])
+def test_the_check_catches_pools_that_lose_or_keep_calls(
+    pool: ThreadPool, promise: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The promises that protect jobs and memory must be able to fail."""
+    monkeypatch.setattr("pools.testing.PATIENCE", 0.2)
+
+    with pytest.raises(AssertionError, match=promise):
+        PROMISES[promise](pool)

@@ -1,0 +1,128 @@
+"""Waiting for oneself is detected and said, not hung in silence."""
+
+import threading
+
+import pytest
+
+from policies import CallerRuns
+from pools import InlinePool, ThreadPool
+from scheduler import PoolGroup, WouldDeadlock
+
+
+def test_waiting_for_a_job_behind_oneself_in_the_only_slot_is_said(open_scheduler):
+    """The classic of nested submits: the inner job can never start."""
+    s = open_scheduler(1)
+
+    def outer():
+        inner = s.submit(int, 7)
+        with pytest.raises(
+            WouldDeadlock, match=r"job 1 in thread-1/1 waits for job 2, which cannot start.*add a slot"
+        ):
+            inner.result()
+        return inner
+
+    assert 7 == s.submit(outer).result(20).result(20)
+
+
+def test_waiting_for_its_exception_or_with_a_timeout_is_no_silent_hang_either(open_scheduler):
+    """Every way of waiting is watched; one with a limit may run into it."""
+    s = open_scheduler(1)
+
+    def outer():
+        inner = s.submit(int, 7)
+        with pytest.raises(WouldDeadlock):
+            inner.exception()
+        with pytest.raises(TimeoutError):
+            inner.result(0.01)
+        return inner
+
+    assert 7 == s.submit(outer).result(20).result(20)
+
+
+def test_all_slots_waiting_for_inner_jobs_is_said_to_the_last(open_scheduler):
+    """With four slots it takes four: the last one to wait closes the ring."""
+    s = open_scheduler(4)
+    together = threading.Barrier(4)
+
+    def outer():
+        together.wait(20)
+        inner = s.submit(int, 7)
+        together.wait(20)
+        try:
+            return inner.result()
+        except WouldDeadlock:
+            return "said"
+
+    outcomes = [handle.result(20) for handle in [s.submit(outer) for _ in range(4)]]
+
+    assert "said" in outcomes
+    assert {7, "said"} >= set(outcomes)
+
+
+def test_nested_jobs_with_a_slot_to_spare_just_work(open_scheduler):
+    """A guard that cries wolf would forbid what works today."""
+    s = open_scheduler(2)
+
+    def outer():
+        return s.submit(int, 7).result()
+
+    assert [7] * 200 == [s.submit(outer).result(20) for _ in range(200)]
+
+
+def test_an_inner_job_in_a_group_of_its_own_just_works(open_scheduler):
+    """The remedy that the message names."""
+    s = open_scheduler(
+        PoolGroup("outer", ThreadPool(slots=1)), PoolGroup("inner", ThreadPool(slots=1), dedicated=True)
+    )
+
+    def outer():
+        return s.with_options(tags="inner").submit(int, 7).result()
+
+    assert 7 == s.submit(outer).result(20)
+
+
+def test_submitting_to_a_full_queue_from_the_only_slot_is_said(open_scheduler):
+    """The room it waits for would be made by itself."""
+    s = open_scheduler(1, capacity=1)
+
+    def outer():
+        inner = s.submit(int, 7)
+        with pytest.raises(
+            WouldDeadlock, match=r"job 1 submits to a full front queue \(capacity=1\).*raise capacity="
+        ):
+            s.submit(int, 8)
+        return inner
+
+    assert 7 == s.submit(outer).result(20).result(20)
+    assert s.drain(20)
+    assert 2 == s.statistics().submitted == s.statistics().succeeded
+
+
+def test_a_job_of_another_scheduler_may_wait(open_scheduler):
+    """Its slot is not one of those that this scheduler's jobs need."""
+    one, other = open_scheduler(1), open_scheduler(1)
+
+    assert 7 == one.submit(lambda: other.submit(int, 7).result()).result(20)
+
+
+def test_with_caller_runs_a_nested_submit_never_waits(open_scheduler):
+    """The other remedy that the message names."""
+    s = open_scheduler(1, capacity=1, admission=CallerRuns())
+
+    def outer():
+        return [s.submit(int, n) for n in range(5)][1:]
+
+    assert [1, 2, 3, 4] == [handle.result(20) for handle in s.submit(outer).result(20)]
+
+
+def test_waiting_inside_an_inline_pool_is_said(open_scheduler):
+    """There is one slot and one thread, and both are busy waiting."""
+    s = open_scheduler(PoolGroup("here", InlinePool()))
+
+    def outer():
+        inner = s.submit(int, 7)
+        with pytest.raises(WouldDeadlock):
+            inner.result()
+        return inner
+
+    assert 7 == s.submit(outer).result(0).result(0)

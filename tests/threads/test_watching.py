@@ -1,0 +1,179 @@
+"""Observers hear of everything, in order, and can do no harm."""
+
+import threading
+
+import pytest
+
+from policies import FixedBackoff
+from pools import ThreadPool
+from scheduler import JobSettled, JobStarted, JobState, JobSubmitted, PoolGroup
+from scheduler.testing import RecordedEvents
+
+
+def test_events_arrive_in_the_order_of_the_facts(open_scheduler, in_thread):
+    """A dashboard that counts starts and ends must never see an end first."""
+    s = open_scheduler(4)
+    events = RecordedEvents()
+    unsubscribe = s.subscribe(events)
+    threads = [in_thread(lambda: [s.submit(int, n).result(20) for n in range(200)]) for _ in range(4)]
+    for thread in threads:
+        thread.result()
+    s.drain(20)
+    unsubscribe()
+    s.close()
+
+    story = {}
+    for event in events.events:
+        if isinstance(event, JobSubmitted | JobStarted | JobSettled):
+            story.setdefault(event.job_id, []).append(type(event))
+    assert 800 == len(story)
+    assert {(JobSubmitted, JobStarted, JobSettled)} == {tuple(kinds) for kinds in story.values()}
+    times = [event.time for event in events.events]
+    assert sorted(times) == times
+
+
+def test_an_observer_hears_of_a_retry_between_two_starts(open_scheduler):
+    """The whole life of a job can be told from its events."""
+    s = open_scheduler(1)
+    events = RecordedEvents()
+    s.subscribe(events)
+    visits = []
+
+    def fails_once():
+        visits.append(1)
+        if len(visits) == 1:
+            raise OSError("once")
+
+    handle = s.with_options(retry=FixedBackoff(delay=0.001)).submit(fails_once)
+    handle.result(20)
+    s.drain(20)
+    s.submit(int).result(20)
+
+    told = [type(e).__name__ for e in events.events if getattr(e, "job_id", None) == handle.id]
+    assert ["JobSubmitted", "JobStarted", "JobRetrying", "JobStarted", "JobSettled"] == told
+    assert JobState.SUCCEEDED is events.of(JobSettled)[0].state
+    assert 2 == events.of(JobSettled)[0].attempts
+
+
+@pytest.mark.parametrize("kind", [OSError, SystemExit, KeyboardInterrupt])
+def test_an_observer_that_raises_harms_nobody(open_scheduler, caplog, kind):
+    """I14: not the job, not the other observers, not the worker, not the alarm."""
+    s = open_scheduler(1)
+    events = RecordedEvents()
+
+    def bad(event):
+        # In the main thread a KeyboardInterrupt is the user's Ctrl-C, which must get through.
+        if kind is not KeyboardInterrupt or threading.current_thread() is not threading.main_thread():
+            raise kind("in an observer")
+
+    s.subscribe(bad)
+    s.subscribe(events)
+    blocker = s.submit(int, 1)
+
+    assert 1 == blocker.result(20)
+    assert [2, 3] == [handle.result(20) for handle in [s.submit(int, 2), s.submit(int, 3)]]
+    assert 4 == s.with_options(delay=0.001).submit(int, 4).result(20)
+    assert 5 == s.with_options(delay=0.001).submit(int, 5).result(20)
+    assert s.close().complete
+    assert 5 == len(events.of(JobSettled))
+    assert any("observer" in record.getMessage() for record in caplog.records)
+
+
+def test_an_observer_whose_name_cannot_be_had_harms_nobody(open_scheduler):
+    """Saying who raised must not raise."""
+
+    class Nameless:
+        def __call__(self, event):
+            raise OSError("in an observer")
+
+        def __getattribute__(self, name):
+            if name == "__qualname__":
+                raise OSError("no name either")
+            return super().__getattribute__(name)
+
+        def __repr__(self):
+            raise OSError("nor that")
+
+    s = open_scheduler(1)
+    s.subscribe(Nameless())
+
+    assert 1 == s.submit(int, 1).result(20)
+    assert 2 == s.submit(int, 2).result(20)
+
+
+def test_an_observer_may_submit_and_ask(open_scheduler):
+    """It is called outside every lock, so it can do whatever a user can."""
+    s = open_scheduler(1)
+    handles = []
+
+    def observer(event):
+        s.statistics()
+        if isinstance(event, JobSettled) and len(handles) < 5:
+            handles.append(s.submit(int, len(handles)))
+
+    s.subscribe(observer)
+    s.submit(int).result(20)
+    s.drain(20)
+    s.submit(int).result(20)
+    s.drain(20)
+
+    assert list(range(5)) == [handle.result(20) for handle in handles]
+
+
+def test_unsubscribing_twice_is_harmless_and_ends_the_telling(open_scheduler):
+    """Clean-up code runs twice more often than once."""
+    s = open_scheduler(1)
+    events = RecordedEvents()
+    unsubscribe = s.subscribe(events)
+    unsubscribe()
+    unsubscribe()
+
+    s.submit(int).result(20)
+
+    assert [] == events.events
+
+
+def test_pools_tell_of_their_coming_and_going(open_scheduler):
+    """Capacity that changes unseen cannot be explained afterwards."""
+    s = open_scheduler(PoolGroup("io", ThreadPool(slots=1)))
+    events = RecordedEvents()
+    s.subscribe(events)
+    pool_id = s.add_pool("io")
+    s.cordon_pool(pool_id)
+    s.uncordon_pool(pool_id)
+    s.drain_pool(pool_id)
+
+    told = [type(event).__name__ for event in events.events if getattr(event, "pool", None) == pool_id]
+    assert ["PoolAdded", "PoolCordoned", "PoolUncordoned", "PoolDraining", "PoolStopped"] == told
+
+
+def test_every_snapshot_of_the_statistics_adds_up(open_scheduler, in_thread):
+    """I2 while everything moves: a ledger that is right only at rest is no ledger."""
+    s = open_scheduler(4, capacity=50)
+
+    def work(n):
+        if n % 7 == 0:
+            raise OSError
+
+    def submit():
+        handles = [s.with_options(retry=FixedBackoff(delay=0.0005)).submit(work, n) for n in range(300)]
+        for handle in handles[::3]:
+            handle.cancel()
+        return handles
+
+    submitting = [in_thread(submit) for _ in range(3)]
+    snapshots = []
+    while any(thread.is_alive() for thread in submitting):
+        snapshots.append(s.statistics())
+    handles = [handle for thread in submitting for handle in thread.result()]
+    s.drain(20)
+    snapshots.append(s.statistics())
+
+    for now in snapshots:
+        alive = now.delayed + now.waiting + now.backing_off + now.running
+        settled = now.succeeded + now.failed + now.cancelled + now.expired + now.shed
+        assert now.submitted == alive + settled
+    assert 900 == len(handles) == snapshots[-1].submitted
+    for handle in handles:
+        if not handle.cancelled():
+            handle.exception(0)
