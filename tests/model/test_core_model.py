@@ -55,13 +55,18 @@ class Reference:
         job.rank = (self.key(job.options.priority, now), self.arrivals)
         self.waiting.append(job)
 
-    def time_is(self, now):
+    def time_is(self, now, admitted):
         due = sorted(entry for entry in self.delayed if entry[0] <= now)
         self.delayed = [entry for entry in self.delayed if entry[0] > now]
-        for _, _, job in due:
-            if not job.state.settled:
+        joining = [job for _, _, job in due if not job.state.settled]
+        assert joining == sorted(joining, key=lambda job: job.arrival), "a delay that ended first came second"
+        # A delay that ends and a place that falls free at one moment: which comes first is the core's to say.
+        for job in sorted([*joining, *admitted], key=lambda job: job.arrival):
+            if job in joining:
                 self.arrivals += 1
                 self.arrives(job, now)
+            else:
+                self.admitted(job, now)
 
     def look_again(self, jobs):
         self.waiting = [job for job in jobs if job.state is JobState.WAITING and job.id]
@@ -246,8 +251,7 @@ class World:
         self.now += seconds
         before = list(self.reference.waiting)
         self.core.advance(self.now)
-        self.reference.time_is(self.now)
-        self.hears_of(self.core.left.admitted)
+        self.reference.time_is(self.now, self.core.left.admitted)
         for slot in self.core.left.starts:
             passed_over = [
                 job
