@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import sys
 import threading
 import time
 
@@ -52,3 +53,15 @@ def _nothing_stays_at_all():
     yield
     left = _survivors([])
     assert not left, f"left behind by the whole run: {left}"
+
+
+@pytest.fixture
+def untraced():
+    """Let a test of very many jobs run without the coverage tracer, which makes it six times as slow.
+
+    Only for tests whose lines smaller tests cover too.
+    """
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracer)

@@ -676,6 +676,7 @@ def test_an_initializer_that_raises(caplog):
 # Very much of it
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_million_queued_jobs():
     """Wait, count, find the urgent one, cancel and end: none of it may take the square of a million."""
     clock = itertools.count()
