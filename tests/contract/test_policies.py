@@ -100,6 +100,7 @@ def test_block_is_lawful_with_any_timeout(timeout):
     check_admission_policy(Block(timeout=timeout))
 
 
+@pytest.mark.usefixtures("untraced")
 @FEW
 @given(attempts_max=attempts_max, delay=seconds, retry_on=retry_on)
 def test_a_fixed_backoff_is_lawful_with_any_settings(attempts_max, delay, retry_on):
@@ -107,6 +108,7 @@ def test_a_fixed_backoff_is_lawful_with_any_settings(attempts_max, delay, retry_
     check_retry_policy(FixedBackoff(attempts_max=attempts_max, delay=delay, retry_on=retry_on))
 
 
+@pytest.mark.usefixtures("untraced")
 @FEW
 @given(attempts_max=attempts_max, initial=some_seconds, ceiling=some_seconds, retry_on=retry_on)
 def test_an_exponential_backoff_is_lawful_with_any_settings(attempts_max, initial, ceiling, retry_on):

@@ -516,6 +516,7 @@ SETTINGS = settings(
 )
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.timeout(600)
 def test_the_core_keeps_every_invariant_under_any_stimuli():
     """A job that is lost, doubled or out of turn is found here before a user finds it."""
