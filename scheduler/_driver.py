@@ -145,15 +145,19 @@ class Driver(Desk):
     def _blame(self, error: BaseException, slot: Slot) -> BaseException:
         """Return the error as the caller should see it."""
         if isinstance(error, CallAbandoned):
+            cause = error.__cause__
+            if cause is not None and slot.begun != slot.attempt:  # its worker could not even start
+                # Another worker of the pool may be about to say so: no call may be given to it meanwhile.
+                self.turn(lambda now: self.core.pool_failed(slot.pool, cause, now))
+                if slot.pool.group.broken is None:
+                    broken = PoolBroken(
+                        f"worker {slot.worker} could not start ({describe(cause)}); "
+                        "mend its initializer and make a new scheduler"
+                    )
+                    broken.__cause__ = cause
+                    return broken
             if slot.pool.group.broken is not None:
                 return self.core.broken([slot.pool.group])
-            if error.__cause__ is not None:  # its worker could not even start
-                broken = PoolBroken(
-                    f"worker {slot.worker} could not start ({describe(error.__cause__)}); "
-                    "mend its initializer and make a new scheduler"
-                )
-                broken.__cause__ = error.__cause__
-                return broken
             died = WorkerDied(f"worker {slot.worker} ended without delivering an outcome: {error}")
             died.__cause__ = error
             return died
@@ -299,13 +303,14 @@ class Driver(Desk):
         pool = self.turn(lambda now: self.core.make_pool(group, now))
 
         def broken(error: BaseException) -> None:
-            self.turn(lambda now: self.core.pool_failed(pool, error, now))
+            # Said first: whoever learns from a failed job that the pool is broken finds the reason in the log.
             _log.critical(
                 "pool %s can run nothing any more: %s raised in its initializer",
                 pool.pool_id,
                 type(error).__name__,
                 exc_info=error,
             )
+            self.turn(lambda now: self.core.pool_failed(pool, error, now))
 
         def put_up(now: float) -> None:
             if self.refusing is not None:

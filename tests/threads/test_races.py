@@ -537,8 +537,8 @@ def test_a_thread_whose_start_was_interrupted_is_started_again(open_scheduler, m
 
 
 def test_a_worker_that_fails_while_another_says_that_the_pool_is_broken_says_the_same(open_scheduler, gate):
-    """Two initializers raise at once: the second one's job must not be told that its worker merely died."""
-    together = threading.Barrier(2)
+    """Two initializers raise at once: while one still writes its log, the other must not be given the next job."""
+    together = threading.Barrier(3)
 
     def initializer():
         together.wait(20)
@@ -554,11 +554,18 @@ def test_a_worker_that_fails_while_another_says_that_the_pool_is_broken_says_the
     try:
         s = open_scheduler(ThreadPool(slots=2, initializer=initializer))
         handles = [s.submit(int) for _ in range(2)]
+        handles.append(s.submit(int))  # waits behind them, and must not come to a slot that can run nothing
+        together.wait(20)
         gate.await_arrival()
-        concurrent.futures.wait(handles, timeout=0.5, return_when=concurrent.futures.FIRST_COMPLETED)
+        done, _ = concurrent.futures.wait(handles, 20, return_when=concurrent.futures.FIRST_COMPLETED)
+        assert done
         gate.open()
 
-        assert [PoolBroken, PoolBroken] == [type(handle.exception(20)) for handle in handles]
+        errors = [handle.exception(20) for handle in handles]
+        assert [PoolBroken] * 3 == [type(error) for error in errors]
+        assert all("no pool of group 'thread' can run anything" in str(error) for error in errors)
+        with pytest.raises(PoolBroken):
+            s.submit(int)
     finally:
         log.removeHandler(handler)
 
