@@ -148,7 +148,7 @@ class Driver(Desk):
             cause = error.__cause__
             if cause is not None and slot.begun != slot.attempt:  # its worker could not even start
                 # Another worker of the pool may be about to say so: no call may be given to it meanwhile.
-                self.turn(lambda now: self.core.pool_failed(slot.pool, cause, now))
+                self._pool_failed(slot.pool, cause)
                 if slot.pool.group.broken is None:
                     broken = PoolBroken(
                         f"worker {slot.worker} could not start ({describe(cause)}); "
@@ -298,6 +298,11 @@ class Driver(Desk):
 
     # Pools
 
+    def _pool_failed(self, pool: PoolRecord, error: BaseException) -> None:
+        more = self.turn(lambda now: self.core.pool_failed(pool, error, now))
+        while more:
+            more = self.turn(self.core.fail_some)
+
     def add_pool(self, group: GroupRecord) -> str:
         """Open one more pool of the group and return its id."""
         pool = self.turn(lambda now: self.core.make_pool(group, now))
@@ -310,7 +315,7 @@ class Driver(Desk):
                 type(error).__name__,
                 exc_info=error,
             )
-            self.turn(lambda now: self.core.pool_failed(pool, error, now))
+            self._pool_failed(pool, error)
 
         def put_up(now: float) -> None:
             if self.refusing is not None:

@@ -26,11 +26,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from itertools import islice
 from typing import Any
 
 import attrs
 
 from ._core import events
+from ._core.core import JOBS_PER_TURN
 from ._core.job import Job
 from ._core.pool_table import Slot
 from ._core.states import RUNNING, SUCCEEDED, JobState
@@ -201,7 +203,8 @@ class Closing:
         if not self._wait_idle(lambda: self._finish_at):
             self._enter(Phase.CANCELLING)
             last = Phase.CANCELLING
-            driver.turn(self._cancel_all)
+            self._cancel_those_that_wait(named=True)
+            driver.turn(self._interrupt_all)
             if not self._wait_idle(lambda: max(self._cancel_at, self._finish_at)):
                 self._enter(Phase.KILLING)
                 last = Phase.KILLING
@@ -223,6 +226,9 @@ class Closing:
         """Wait until only jobs that themselves close are alive; deadlines may move meanwhile."""
         while True:
             self._changed.clear()
+            if self._cancel_waiting:
+                self._cancel_waiting = False
+                self._cancel_those_that_wait(named=False)
             if self._driver.turn(self._idle_now):
                 return True
             left = deadline() - time.monotonic()
@@ -233,10 +239,6 @@ class Closing:
 
     def _idle_now(self, now: float) -> bool:
         core = self._driver.core
-        if self._cancel_waiting:
-            self._cancel_waiting = False
-            for job in [job for job in core.alive() if job.state is not RUNNING]:
-                core.cancel(job, now, CancelledError())
         if core.idle or self._only_closers():
             return True
         self._driver.when_idle(self._changed.set)
@@ -247,14 +249,38 @@ class Closing:
             return False
         return all(job.state is RUNNING and job.slot in self._closers for job in self._driver.core.alive())
 
-    def _cancel_all(self, now: float) -> None:
+    def _cancel_those_that_wait(self, *, named: bool) -> None:
+        """Cancel every job that does not run, so many a turn that nobody waits long for the lock.
+
+        Nothing starts in between, or a job would run because it stood far back. `named` puts them into the report.
+        """
+        driver = self._driver
+
+        def begin(now: float) -> None:
+            driver.core.retrying = driver.core.retrying and not named  # what fails from now on has failed
+            driver.core.pause(now)
+
+        def cancel_some(now: float) -> bool:
+            core = driver.core
+            batch = list(islice((job for job in core.alive() if job.state is not RUNNING), JOBS_PER_TURN))
+            for job in batch:
+                if named:
+                    self._note(job, "cancelled")
+                    error = JobInterrupted(f"job {job.id} was cancelled: the scheduler closed")
+                    core.cancel(job, now, error)
+                else:
+                    core.cancel(job, now, CancelledError())
+            return bool(batch)
+
+        driver.turn(begin)
+        while driver.turn(cancel_some):
+            pass
+        driver.turn(driver.core.resume)
+
+    def _interrupt_all(self, now: float) -> None:
         core = self._driver.core
-        core.retrying = False
-        for job in list(core.alive()):
-            if job.state is not RUNNING:
-                self._note(job, "cancelled")
-                core.cancel(job, now, JobInterrupted(f"job {job.id} was cancelled: the scheduler closed"))
-            elif job.slot not in self._closers:
+        for job in list(core.running()):
+            if job.slot not in self._closers:
                 self._note(job, "interrupted")
                 core.interrupt(job, "the scheduler is closing", now)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from types import MappingProxyType
 
 from .._errors import JobInterrupted, QueueTimeout, RunTimeout
@@ -22,6 +23,9 @@ from .timers import Timer, TimerKind
 
 #: Timers handled in one turn; what is left is due at once in the next (law 5). Arbitrary.
 TIMERS_PER_TURN = 256
+
+#: The same for jobs that are ended many at once. `_stopping` keeps to it too.
+JOBS_PER_TURN = 256
 
 
 class Core(MainPath):
@@ -189,11 +193,14 @@ class Core(MainPath):
         if pool.state in (PoolState.STARTING, PoolState.ACCEPTING, PoolState.CORDONED):
             self.drain(pool, now)
 
-    def pool_failed(self, pool: PoolRecord, error: BaseException, now: float) -> None:
-        """Take a pool out for good; when it was its group's last, fail the jobs only that group takes."""
+    def pool_failed(self, pool: PoolRecord, error: BaseException, now: float) -> bool:
+        """Take a pool out for good; when it was its group's last, fail the jobs only that group takes.
+
+        Returns whether `fail_some` has more of them to fail.
+        """
         self.now = now
         if pool.state in (PoolState.FAILED_TO_START, PoolState.STOPPED, PoolState.DRAINING):
-            return
+            return False
         self.pools.move(pool, PoolState.FAILED_TO_START)
         if self.observed:
             self.emit(events.PoolFailed(time=now, pool=pool.pool_id, error=describe(error)))
@@ -202,10 +209,21 @@ class Core(MainPath):
             group.broken = error
             for line in group.lines:
                 line.look()
-                if line.broken:
-                    for job in list(line):
-                        self.settle(job, FAILED, self.broken(line.groups), now)
         self.stop_if_empty(pool, now)
+        return self.fail_some(now)
+
+    def fail_some(self, now: float) -> bool:
+        """Fail jobs that no pool will ever take, at most JOBS_PER_TURN; return whether any are left."""
+        self.now = now
+        room = JOBS_PER_TURN
+        for line in self.queue.lines.values():
+            if line.broken:
+                for job in list(islice(line, room)):
+                    self.settle(job, FAILED, self.broken(line.groups), now)
+                    room -= 1
+                if line.best is not None:
+                    return True
+        return False
 
     def pause(self, now: float) -> None:
         """Start nothing until `resume`."""

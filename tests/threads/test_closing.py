@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import itertools
 import threading
 import time
 
@@ -20,6 +21,7 @@ from scheduler import (
     SchedulerClosed,
     current_job,
 )
+from scheduler._core.core import JOBS_PER_TURN
 from scheduler.testing import RecordedEvents
 
 SETTLED = ("succeeded", "failed", "cancelled", "expired", "shed")
@@ -549,6 +551,39 @@ def test_cancel_futures_cancels_what_waits_and_spares_what_runs(open_scheduler, 
     assert all(handle.cancelled() for handle in waiting)
     assert "ran" == running.result(0)
     assert 2 == s.statistics().cancelled
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["close", "cancel_futures"])
+def test_closing_cancels_a_crowd_so_many_a_turn_and_starts_none_of_it(named, open_scheduler, gate, in_thread):
+    """One turn for a million jobs would stop every worker for seconds; a job started in between would be a surprise."""
+    s = open_scheduler(1, capacity=10_000)
+    blocker = s.submit(gate.stop_here)
+    gate.await_arrival()
+    ran = []
+    crowd = [s.submit(ran.append, n) for n in range(3 * JOBS_PER_TURN + 1)]
+    crowd += [s.with_options(delay=3600.0).submit(int), s.with_options(queue_timeout=3600.0).submit(int)]
+    counts = [0]
+    turn = s._driver.turn
+
+    def watched(body):
+        answer = turn(body)
+        counts.append(turn(s._driver.core.statistics).cancelled)
+        if counts[-1]:
+            gate.open()  # the only slot falls free in the middle of it
+            blocker.result(20)
+        return answer
+
+    s._driver.turn = watched
+    closing = in_thread(
+        lambda: s.close(finish_within=0, cancel_within=20) if named else s.shutdown(cancel_futures=True)
+    )
+    report = closing.result()
+
+    assert [] == ran
+    assert all(handle.cancelled() for handle in crowd)
+    assert max(after - before for before, after in itertools.pairwise(counts)) == JOBS_PER_TURN
+    assert len(crowd) == s.statistics().cancelled
+    assert not named or len(crowd) == len(report.unfinished)
 
 
 def test_closing_wakes_a_submitter_that_waits_for_room(open_scheduler, gate, in_thread, eventually):

@@ -255,6 +255,15 @@ def test_the_caller_runs_what_finds_no_room(by_hand):
     assert ("late", 1, "caller") == hand.started[-1]
 
 
+def test_nothing_starts_in_a_pause_not_even_in_the_caller(by_hand):
+    """Whoever pauses wants quiet; the submitter waits for room instead."""
+    hand = full(by_hand, CallerRuns())
+    hand.tell("pause")
+
+    assert Admission.BLOCK is hand.submit("late")
+    assert "late" not in hand.names
+
+
 def test_a_job_that_the_caller_runs_is_in_every_count(by_hand):
     """What runs in the submitter runs, and the ledger adds up."""
     hand = full(by_hand, CallerRuns())

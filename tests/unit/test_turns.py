@@ -6,7 +6,7 @@ import random
 import pytest
 
 from policies import Block, FixedBackoff, LeastLoaded, StrictPriority
-from scheduler._core.core import TIMERS_PER_TURN, Core
+from scheduler._core.core import JOBS_PER_TURN, TIMERS_PER_TURN, Core
 from scheduler._core.invariants import InvariantBroken, check
 from scheduler._core.job import Job, JobOptions
 from scheduler._core.states import PoolState
@@ -428,6 +428,22 @@ def test_the_last_pool_that_fails_takes_its_jobs_with_it(by_hand):
     hand.tell("pool_failed", hand.pool("io-1"), ValueError("initializer"))
 
     assert ("FAILED", PoolBroken) == (hand.state("a"), type(hand.jobs["a"].outcome))
+
+
+def test_a_broken_group_fails_its_jobs_so_many_a_turn(by_hand):
+    """A turn that fails a million jobs would keep every other group waiting for seconds."""
+    hand = by_hand(capacity=10_000)
+    hand.tell("cordon", hand.pool("io-1"))
+    for number in range(2 * JOBS_PER_TURN + 1):
+        hand.submit(number)
+    answers = [hand.tell("pool_failed", hand.pool("io-1"), ValueError("initializer"))]
+    failed = [hand.statistics().failed]
+    while answers[-1]:
+        answers.append(hand.tell("fail_some"))
+        failed.append(hand.statistics().failed)
+
+    assert [True, True, False] == answers
+    assert [JOBS_PER_TURN, 2 * JOBS_PER_TURN, 2 * JOBS_PER_TURN + 1] == failed
 
 
 def test_a_pool_that_fails_beside_another_takes_no_job_with_it(by_hand):
