@@ -168,16 +168,25 @@ class Turns:
         local.slot = outer
 
     def ensure_begun(self, slot: Slot) -> None:
-        """Run a call whose hand-over was interrupted, unless its worker has it already.
+        """Run a call whose hand-over was interrupted; a further interrupt is raised when that is done.
 
-        Whether the worker was woken cannot be seen, only that it began: give it time to do so.
+        Whether the worker was woken cannot be seen, only that it began: it gets 50 ms to do so.
         """
-        job = slot.job
-        for _ in range(50):
-            if job is None or slot.job is not job or slot.begun == slot.attempt:
-                return
-            time.sleep(0.001)
-        self.begin(slot)
+        job, looks = slot.job, iter(range(50))
+        later: BaseException | None = None
+        while job is not None and slot.job is job and slot.begun != slot.attempt:
+            try:
+                if next(looks, None) is not None:
+                    time.sleep(0.001)
+                else:
+                    self.begin(slot)
+                    break
+            except Exception:
+                raise
+            except BaseException as error:
+                later = error
+        if later is not None:
+            raise later
 
     def _settled(self, job: JobHandle[Any]) -> None:
         """Tell the world of a job that settled other than by succeeding."""

@@ -402,3 +402,33 @@ def test_closing(close, open_scheduler):
     fresh()
     interrupt_everywhere(operation, aftermath)
     opened.pop().close()
+
+
+def test_a_job_is_not_stranded_by_a_second_ctrl_c_while_the_first_is_answered(open_scheduler, monkeypatch):
+    """Found by the storm: a hand-over torn twice within 50 ms left a job that ran nowhere and kept its slot."""
+    s = open_scheduler(1)
+    s.submit(int).result(10)
+    ran, interrupts = [], []
+    (pool,) = s._driver.core.pools
+    hand_over, sleep = pool.runner.run, scheduler._turn.time.sleep
+
+    def interrupted_twice(slot, call):
+        if len(interrupts) in (0, 3):
+            interrupts.append("handing over")
+            raise KeyboardInterrupt
+        hand_over(slot, call)
+
+    def interrupted_at_first(seconds):
+        if len(interrupts) < 3:
+            interrupts.append("waiting")
+            raise KeyboardInterrupt
+        sleep(seconds)
+
+    pool.runner.run = interrupted_twice
+    monkeypatch.setattr(scheduler._turn.time, "sleep", interrupted_at_first)
+    with pytest.raises(KeyboardInterrupt):
+        s.submit(ran.append, 1)
+
+    assert s.drain(10)
+    assert [1] == ran
+    assert ["handing over", "waiting", "waiting", "handing over"] == interrupts
