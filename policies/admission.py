@@ -48,8 +48,8 @@ class ShedLowest:
 class CallerRuns:
     """Let the submitting thread run the job itself, which slows it down by just that much.
 
-    The job overtakes what waits; it is reported with the worker id ``caller``. A job that may not start
-    now, because of its delay or of a pause, waits for room as with `Block`.
+    The job overtakes what waits, and a pause of the pools does not stop it: the submitter never blocks.
+    It is reported with the worker id ``caller``. Only a job with a delay waits for room, as with `Block`.
     """
 
     def admit(self, job: JobView, queue: QueueView) -> Admission:

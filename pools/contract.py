@@ -63,6 +63,13 @@ class Pool(Protocol):
     def run(self, slot: int, call: Call) -> None:
         """Start `call` in `slot`, which is free and stays taken until its outcome is delivered."""
 
+    def holds(self, slot: int, call: Call) -> bool:
+        """Return whether ``run`` accepted `call` in `slot` and it has not returned yet.
+
+        Asked after an interrupt (Ctrl-C) in ``run``: an answer too few and the job never runs, one too
+        many and it runs twice. A worker lets go of a call after it has run and before it is delivered.
+        """
+
     def drain(self) -> None:
         """Take no more calls; let the workers go as soon as they have nothing to do."""
 

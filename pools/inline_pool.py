@@ -67,6 +67,10 @@ class _Inline:
                 failure = error.with_traceback(error.__traceback__.tb_next if error.__traceback__ else None)
             following = self._deliver(slot, value, failure)
 
+    def holds(self, slot: int, call: Call) -> bool:
+        """False: what ``run`` accepts has returned when it does."""
+        return False
+
     def drain(self) -> None:
         """Take no more calls."""
         self._draining = True

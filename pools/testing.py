@@ -91,20 +91,27 @@ def p1_slots_never_change(recipe: PoolRecipe) -> None:
 
 
 def p2_run_does_not_block(recipe: PoolRecipe) -> None:
-    """``run`` returns while the call is still running, and another thread runs it."""
+    """``run`` returns while the call is still running, and another thread runs it; ``holds`` tells the truth."""
     with Harness(recipe) as harness:
         release, threads = threading.Event(), []
+        pool = harness.pool
 
         def hold() -> None:
             threads.append(threading.get_ident())
             release.wait(PATIENCE)
 
-        for slot in range(recipe.slots):
-            harness.pool.run(slot, SampleCall(hold))
+        calls = [SampleCall(hold) for _ in range(recipe.slots)]
+        _require(not pool.holds(0, calls[0]), "P2", "holds() knows a call that run() was never given")
+        for slot, call in enumerate(calls):
+            pool.run(slot, call)
         _require(not harness.delivered, "P2", "run() came back after the call had ended")
+        held = all(pool.holds(slot, call) for slot, call in enumerate(calls))
         release.set()
         harness.wait_delivered(recipe.slots, "P2")
-        harness.pool.stop(PATIENCE)
+        _require(held, "P2", "holds() does not know a call that is running")
+        held = any(pool.holds(slot, call) for slot, call in enumerate(calls))
+        _require(not held, "P2", "holds() knows a call that was delivered")
+        pool.stop(PATIENCE)
         _require(threading.get_ident() not in threads, "P2", "the call ran in the caller")
 
 

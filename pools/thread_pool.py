@@ -103,6 +103,11 @@ class _Threads:
         worker.call = call
         worker.parked.release()
 
+    def holds(self, slot: int, call: Call) -> bool:
+        """Whether `call` was handed to the slot's worker and has not returned yet."""
+        worker = self._workers[slot]
+        return worker is not None and worker.call is call
+
     def _hire(self, slot: int, call: Call) -> None:
         worker = _Worker()
         worker.call = call  # not among the thread's arguments, which it keeps for life
@@ -131,7 +136,7 @@ class _Threads:
             self._break(slot, error)
             return
         deliver, park = self._deliver, worker.parked.acquire
-        call, worker.call = worker.call, None
+        call = worker.call
         while True:
             while call is not None:
                 value: object = None
@@ -141,6 +146,9 @@ class _Threads:
                 except BaseException as error:
                     # Without this frame, or the traceback would keep the worker's variables.
                     failure = error.with_traceback(_below(error))
+                worker.call = (
+                    None  # not earlier, see `holds`; not later, for then the slot may have the next one
+                )
                 if worker.abandoned:
                     return
                 call = deliver(slot, value, failure)
@@ -148,7 +156,7 @@ class _Threads:
             if self._draining:
                 return
             park()
-            call, worker.call = worker.call, None
+            call = worker.call
             if call is None:
                 return
 

@@ -20,6 +20,7 @@ from ._core.states import RUNNING
 from ._current import current_slot
 from ._errors import SchedulerError, WouldDeadlock
 from ._handle import JobHandle, Watcher
+from ._linger import LINGER, linger
 from ._observers import Observer
 from ._turn import Turns
 
@@ -39,6 +40,9 @@ class Desk(Turns):
             inside = None
         if self.forked and not handle.state.settled:
             raise SchedulerError(f"job {handle.id} belongs to the parent process, which alone can settle it")
+        patient = timeout is None or timeout > LINGER
+        if patient and inside is None and handle.state is RUNNING and linger(handle):
+            return
         watcher = Watcher()
         with self.lock:
             if handle.state.settled:

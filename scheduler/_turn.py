@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable
 from threading import RLock
 from typing import Any, TypeVar
@@ -168,25 +167,27 @@ class Turns:
         local.slot = outer
 
     def ensure_begun(self, slot: Slot) -> None:
-        """Run a call whose hand-over was interrupted; a further interrupt is raised when that is done.
-
-        Whether the worker was woken cannot be seen, only that it began: it gets 50 ms to do so.
-        """
-        job, looks = slot.job, iter(range(50))
+        """Run a call whose hand-over was interrupted; a further interrupt is raised when that is done."""
+        job = slot.job
         later: BaseException | None = None
-        while job is not None and slot.job is job and slot.begun != slot.attempt:
+        while True:
             try:
-                if next(looks, None) is not None:
-                    time.sleep(0.001)
-                else:
+                if job is not None and not self._in_hand(slot, job):
                     self.begin(slot)
-                    break
+                break
             except Exception:
                 raise
             except BaseException as error:
                 later = error
         if later is not None:
             raise later
+
+    def _in_hand(self, slot: Slot, job: Job) -> bool:
+        with self.lock:  # so that nobody refills the slot meanwhile
+            if slot.job is not job:
+                return True
+            # In this order: a worker lets go of a call only after it has begun.
+            return slot.pool.runner.holds(slot.index, job) or slot.begun == slot.attempt
 
     def _settled(self, job: JobHandle[Any]) -> None:
         """Tell the world of a job that settled other than by succeeding."""

@@ -319,9 +319,8 @@ class MainPath(Books):
     def _full(self, job: Job, now: float) -> Admission | Slot | None:
         verdict = self.gate.judge(job)
         options = job.options
-        too_soon = self.paused or options.delay  # nobody runs a job in a pause, or before its delay is over
-        if verdict is Admission.BLOCK or (verdict is Admission.CALLER_RUNS and too_soon):
-            self.gate.door.append(job)
+        if verdict is Admission.BLOCK or (verdict is Admission.CALLER_RUNS and options.delay):
+            self.gate.door.append(job)  # nobody runs a job before its delay is over
             return Admission.BLOCK
         if verdict is Admission.CALLER_RUNS:
             slot = Slot(pool=self.caller, index=0, worker="caller")
