@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
+from _thread import allocate_lock
 from collections.abc import Callable
 
 
@@ -20,7 +22,8 @@ class Alarm:
         self._guard = threading.Lock()
         #: When the thread wakes; infinity while there is none.
         self._when = math.inf
-        self._kick = threading.Event()
+        #: Released to wake the thread. Not an event: an interrupt (Ctrl-C) in its Python code leaves it locked.
+        self._kick = allocate_lock()
         self._thread: threading.Thread | None = None
         self._stopped = False
 
@@ -33,7 +36,7 @@ class Alarm:
                 return
             try:
                 self._when = when
-                self._kick.set()
+                self._wake()
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._watch, name=self._name, daemon=True)
                     self._thread.start()
@@ -47,10 +50,14 @@ class Alarm:
         with self._guard:
             self._stopped = True
             self._when = -math.inf
-            self._kick.set()
+            self._wake()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it has been told already
+            self._kick.release()
 
     def _watch(self) -> None:
         """Sleep and ring until nothing is armed.
@@ -60,11 +67,14 @@ class Alarm:
         the old, earlier time only if it was reset under the guard, which is why the thread resets it
         to infinity *before* it asks the bell.
         """
+        with self._guard:
+            if self._thread is not threading.current_thread():  # its start was interrupted, and undone
+                return
         while True:
-            self._kick.clear()
+            self._kick.acquire(False)
             pause = self._when - self._now()
             if pause > 0:
-                self._kick.wait(min(pause, threading.TIMEOUT_MAX))
+                self._kick.acquire(True, min(pause, threading.TIMEOUT_MAX))
             with self._guard:
                 if self._stopped:
                     self._thread = None

@@ -281,16 +281,13 @@ def test_a_timer_armed_while_the_alarm_goes_to_sleep_is_not_missed(open_schedule
     submitted = []
 
     class Kick:
-        def wait(self, seconds):
+        def acquire(self, blocking, seconds=-1):
             if seconds > 60 and not submitted:
                 submitted.append(s.with_options(delay=0.001).submit(int, 7))
-            return kick.wait(seconds)
+            return kick.acquire(blocking, seconds)
 
-        def set(self):
-            kick.set()
-
-        def clear(self):
-            kick.clear()
+        def release(self):
+            kick.release()
 
     alarm._kick = Kick()
     first = s.with_options(delay=0.002).submit(int, 1)
