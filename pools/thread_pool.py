@@ -70,7 +70,7 @@ class ThreadPool:
 class _Worker:
     """One thread and what it is given."""
 
-    __slots__ = ("abandoned", "call", "parked", "thread")
+    __slots__ = ("abandoned", "call", "claim", "parked", "thread")
 
     def __init__(self) -> None:
         self.call: Call | None = None
@@ -78,6 +78,8 @@ class _Worker:
         self.parked = allocate_lock()
         self.parked.acquire()
         self.thread: threading.Thread | None = None
+        #: Taken once: by the thread as it begins, or by whoever takes it off the books before that.
+        self.claim = allocate_lock()
         self.abandoned = False
 
 
@@ -124,11 +126,13 @@ class _Threads:
             self._workers[slot] = None
             self._break(slot, error)
         except BaseException:  # an interrupt: a worker without a thread must not keep the slot
-            if worker.thread.ident is None:
+            if worker.claim.acquire(False):
                 self._workers[slot] = None
             raise
 
     def _work(self, worker: _Worker, slot: int) -> None:
+        if not worker.claim.acquire(False):
+            return
         try:
             if self._recipe.initializer is not None:
                 self._recipe.initializer(*self._recipe.initargs)

@@ -71,7 +71,7 @@ class Driver(Desk):
                 elif slot.pool.runner is None:
                     self._run_in_caller(job, slot)
                 else:
-                    self.begin(slot)
+                    self.begin(slot, job)
             if left is not None:
                 self.act(left)
         except BaseException as error:
@@ -196,8 +196,8 @@ class Driver(Desk):
                 slot.job is job and getattr(slot.pool.runner, "inline", False) and slot.begun == slot.attempt
             ):
                 self._finish_inline(slot, error)
-            elif slot.job is job:
-                self.ensure_begun(slot)
+            else:
+                self.ensure_begun(slot, job)
         if left is not None:
             self.act_again(left)
 

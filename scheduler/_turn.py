@@ -136,7 +136,11 @@ class Turns:
                 waiter.release()
             left.admitted.pop()
         while left.starts:
-            self.begin(left.starts[-1])
+            slot = left.starts[-1]
+            job = slot.job
+            assert job is not None
+            left.handing = slot, job
+            self.begin(slot, job)
             left.starts.pop()
         while left.settled:
             self._settled(left.settled[-1])  # type: ignore[arg-type]
@@ -156,24 +160,24 @@ class Turns:
 
     def act_again(self, left: Left) -> None:
         """Do what an interrupt kept this thread from doing."""
-        while left.starts:
-            self.ensure_begun(left.starts.pop())
+        if left.starts and left.handing is not None and left.handing[0] is left.starts[-1]:
+            self.ensure_begun(*left.handing)
+            left.starts.pop()
         self.act(left)
 
-    def begin(self, slot: Slot) -> None:
-        """Run the call of a slot that was just bound, and come back to the job that called, if any."""
+    def begin(self, slot: Slot, job: Job) -> None:
+        """Hand the job of a slot that was just bound to its pool, and come back to the job that called, if any."""
         outer = local.slot
-        slot.pool.runner.run(slot.index, slot.job)
+        slot.pool.runner.run(slot.index, job)
         local.slot = outer
 
-    def ensure_begun(self, slot: Slot) -> None:
+    def ensure_begun(self, slot: Slot, job: Job) -> None:
         """Run a call whose hand-over was interrupted; a further interrupt is raised when that is done."""
-        job = slot.job
         later: BaseException | None = None
         while True:
             try:
-                if job is not None and not self._in_hand(slot, job):
-                    self.begin(slot)
+                if not self._in_hand(slot, job):
+                    self.begin(slot, job)
                 break
             except Exception:
                 raise

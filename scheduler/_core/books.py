@@ -29,6 +29,8 @@ class Left:
 
     #: Slots that were bound and whose call is to be run.
     starts: list[Slot] = attrs.Factory(list)
+    #: The one of them that is being handed over, and its job: the slot may have another one soon after.
+    handing: tuple[Slot, Job] | None = None
     #: Jobs that reached a terminal state other than by succeeding.
     settled: list[Job] = attrs.Factory(list)
     #: Jobs that were let in from the door.
