@@ -36,30 +36,30 @@ class SharedCondition:
 
     ``concurrent.futures`` takes the conditions of many futures in the order of their ids, so that two
     threads never hold what the other wants. Here the futures of one scheduler share a lock, and with
-    two schedulers that order means nothing: hence one lock above all of them.
+    two schedulers that order means nothing: hence one lock above all of them for ``acquire``. A ``with``
+    takes the condition of one future and asks for no other meanwhile, so it can do without.
     """
 
-    __slots__ = ("_lock",)
+    __slots__ = ("_enter", "_leave")
 
     def __init__(self, lock: RLock) -> None:
-        self._lock = lock
+        self._enter, self._leave = lock.acquire, lock.release
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Acquire, as a lock does."""
-        if not _several.acquire(blocking, timeout):
-            return False
-        if self._lock.acquire(blocking, timeout):
-            return True
-        _several.release()
+        """Take the lock above all, then this one, as a lock does."""
+        if _several.acquire(blocking, timeout):
+            if self._enter(blocking, timeout):
+                return True
+            _several.release()
         return False
 
     def release(self) -> None:
-        """Release, as a lock does."""
-        self._lock.release()
+        """Let go of both."""
+        self._leave()
         _several.release()
 
     def __enter__(self) -> bool:
-        return self.acquire()
+        return self._enter()
 
     def __exit__(self, *exception: object) -> None:
-        self.release()
+        self._leave()
