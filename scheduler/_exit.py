@@ -14,6 +14,7 @@ import os
 import threading
 import weakref
 
+from . import _lock
 from ._driver import Driver
 from ._stopping import closing_of
 
@@ -37,6 +38,7 @@ def _at_exit() -> None:
 
 
 def _after_fork_in_child() -> None:
+    _lock.after_fork()
     for driver in list(_drivers):
         driver.after_fork()
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 from ._core.job import Attempt, Job, JobOptions, Line
 from ._core.states import CANCELLED, RUNNING, SUCCEEDED, WAITING
 from ._current import local
+from ._relay import Relay
 
 T = TypeVar("T")
 
@@ -35,6 +36,7 @@ class Keeper(Protocol):
     """Whoever settles a handle: what the handle asks of its driver."""
 
     condition: Any
+    heralds: Relay[tuple[Any, JobHandle[Any]]]
 
     def wait(self, handle: JobHandle[Any], timeout: float | None) -> None:
         """Block until the handle has settled; raise TimeoutError after `timeout` seconds."""
@@ -61,7 +63,7 @@ class JobHandle(Job, Future[T]):
     Threads: every method may be called from any thread. Cost: 350 bytes while it waits.
     """
 
-    __slots__ = ("args", "callbacks", "context", "driver", "function", "kwargs", "watchers")
+    __slots__ = ("_condition", "args", "callbacks", "context", "driver", "function", "kwargs", "watchers")
 
     def __init__(  # does not call Future's: that would make the furniture
         self,
@@ -81,6 +83,7 @@ class JobHandle(Job, Future[T]):
         self.state = WAITING
         self.ended_at = self.slot = self.outcome = self.extra = None
         self.driver = driver
+        self._condition = driver.condition
         self.function: Callable[..., T] | None = function
         self.args = args
         self.kwargs = kwargs
@@ -199,10 +202,6 @@ class JobHandle(Job, Future[T]):
     else:
 
         @property
-        def _condition(self) -> Any:
-            return self.driver.condition
-
-        @property
         def _waiters(self) -> list[Any]:
             if self.watchers is None:
                 self.watchers = []
@@ -275,16 +274,13 @@ class JobHandle(Job, Future[T]):
         """Wake who waits for the settled job and run its callbacks, outside the lock."""
         watchers = self.watchers
         if watchers:
-            state = self.state
+            heralds = self.driver.heralds
             for watcher in tuple(watchers):
                 if type(watcher) is Watcher:
                     watcher.wake()
-                elif state is SUCCEEDED:
-                    watcher.add_result(self)
-                elif state is CANCELLED:
-                    watcher.add_cancelled(self)
                 else:
-                    watcher.add_exception(self)
+                    heralds.put((watcher, self))
+            heralds.hand_out()
         self.call_back()
 
     def call_back(self) -> None:
@@ -323,6 +319,18 @@ class Watcher:
             self.lock.release()
         except RuntimeError:
             pass
+
+
+def herald(news: tuple[Any, JobHandle[Any]]) -> None:
+    """Tell somebody who waits through `concurrent.futures` that a handle has settled."""
+    watcher, handle = news
+    state = handle.state
+    if state is SUCCEEDED:
+        watcher.add_result(handle)
+    elif state is CANCELLED:
+        watcher.add_cancelled(handle)
+    else:
+        watcher.add_exception(handle)
 
 
 class Unretrieved:

@@ -12,54 +12,71 @@ The lock is reentrant for two reasons. ``concurrent.futures.wait`` holds the con
 at once, and here all handles of a scheduler share this lock as theirs. And a signal handler or a
 finaliser may interrupt a turn on its own thread: with a plain lock that is a silent hang, with this
 one it is noticed (`Driver` marks a turn in progress) and answered.
+
+The loop itself stands where it is used, in `Driver.submit` and `Driver.deliverer`: a call would cost more
+than the lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from threading import RLock
-from time import sleep
+import threading
+import weakref
+from typing import Any
+
+#: The lock that whoever takes several schedulers' locks takes first; gone with the last that knows it.
+_first: weakref.ref[Any] | None = None
+_guard = threading.Lock()
 
 
-def spin(acquire: Callable[[bool], bool]) -> None:
-    """Acquire by trying, giving way to other threads between tries. Cost: one try when it is free."""
-    while not acquire(False):
-        sleep(0)
+def as_condition(lock: Any) -> Any:
+    """Return what `concurrent.futures` may take as the condition of every handle of one scheduler.
+
+    It takes the conditions of many futures in the order of their ids, so that two threads never hold what
+    the other wants. Here the futures of one scheduler share a lock, and with two schedulers that order
+    means nothing: hence one lock above all. That is the lock of the first scheduler, which therefore is
+    its own condition: nearly every program has but one, and a lock made in C is ten times as fast.
+    """
+    global _first  # noqa: PLW0603  there is one order of locks in a process
+    with _guard:
+        above = None if _first is None else _first()
+        if above is None:
+            _first = weakref.ref(lock)
+            return lock
+    return SharedCondition(above, lock)
 
 
-#: Taken before any scheduler's lock by whoever takes several of them.
-_several = RLock()
+def after_fork() -> None:
+    """Begin anew in a forked child, where the first lock may be held by a thread that stayed behind."""
+    global _first, _guard
+    _first, _guard = None, threading.Lock()
 
 
 class SharedCondition:
-    """A scheduler's lock in the role of the condition of each of its handles.
+    """The lock of a scheduler that is not the first, taken after that of the first."""
 
-    ``concurrent.futures`` takes the conditions of many futures in the order of their ids, so that two
-    threads never hold what the other wants. Here the futures of one scheduler share a lock, and with
-    two schedulers that order means nothing: hence one lock above all of them for ``acquire``. A ``with``
-    takes the condition of one future and asks for no other meanwhile, so it can do without.
-    """
+    __slots__ = ("_above", "_enter", "_leave")
 
-    __slots__ = ("_enter", "_leave")
-
-    def __init__(self, lock: RLock) -> None:
+    def __init__(self, above: Any, lock: Any) -> None:
+        self._above = above
         self._enter, self._leave = lock.acquire, lock.release
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take the lock above all, then this one, as a lock does."""
-        if _several.acquire(blocking, timeout):
+        if self._above.acquire(blocking, timeout):
             if self._enter(blocking, timeout):
                 return True
-            _several.release()
+            self._above.release()
         return False
 
     def release(self) -> None:
         """Let go of both."""
         self._leave()
-        _several.release()
+        self._above.release()
 
     def __enter__(self) -> bool:
-        return self._enter()
+        # Of one future only, and no other is asked for meanwhile: the order does not matter.
+        entered: bool = self._enter()
+        return entered
 
     def __exit__(self, *exception: object) -> None:
         self._leave()

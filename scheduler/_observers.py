@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 
 from ._core.events import Event
+from ._relay import Relay
 
 Observer = Callable[[Event], object]
 
@@ -15,16 +15,13 @@ _log = logging.getLogger("two-tier-scheduler.observers")
 
 
 class Observers:
-    """Hands events to observers, in order, one thread at a time and outside every lock.
-
-    Whoever brings events while another thread is handing some out leaves its own with that thread.
-    """
+    """Hands events to observers, in order, one thread at a time and outside every lock."""
 
     def __init__(self) -> None:
         self._observers: tuple[Observer, ...] = ()
-        self._outbox: deque[Event] = deque()
-        #: Held by the thread that hands out.
-        self._giver = threading.RLock()
+        self._relay = Relay(self._tell)
+        #: Deliver what is queued.
+        self.hand_out = self._relay.hand_out
 
     def add(self, observer: Observer) -> None:
         """Let `observer` hear of every event from now on."""
@@ -39,27 +36,8 @@ class Observers:
 
     def put(self, events: Iterable[Event]) -> None:
         """Queue events; called under the scheduler's lock, so that their order is that of the facts."""
-        self._outbox.extend(events)
-
-    def hand_out(self) -> None:
-        """Deliver what is queued, unless another thread (or an outer frame of this one) is at it.
-
-        The race and why it loses nothing: (1) A finds the outbox empty and is about to leave;
-        (2) B queues an event, finds A still handing out, and leaves; (3) A lets go; (4) A looks at the
-        outbox once more *after* letting go, and finds B's event.
-        """
-        giver = self._giver
-        if not self._outbox or giver._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
-            return
-        try:
-            while self._outbox and giver.acquire(blocking=False):
-                while self._outbox:
-                    self._tell(self._outbox.popleft())
-                giver.release()
-        except BaseException:  # an interrupt
-            if giver._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
-                giver.release()
-            raise
+        for event in events:
+            self._relay.put(event)
 
     def _tell(self, event: Event) -> None:
         for observer in self._observers:

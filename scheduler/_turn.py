@@ -30,9 +30,10 @@ from ._core.pool_table import PoolRecord, Slot
 from ._core.states import CANCELLED, SUCCEEDED
 from ._current import local
 from ._errors import SchedulerError
-from ._handle import JobHandle, Unretrieved
-from ._lock import SharedCondition
+from ._handle import JobHandle, Unretrieved, herald
+from ._lock import as_condition
 from ._observers import Observers
+from ._relay import Relay
 
 T = TypeVar("T")
 
@@ -50,7 +51,9 @@ class Turns:
         self.lock = RLock()
         self.now: Callable[[], float] = clock.now
         #: What `concurrent.futures` sees as the condition of every handle.
-        self.condition = SharedCondition(self.lock)
+        self.condition = as_condition(self.lock)
+        #: Who tells those that wait through `concurrent.futures`.
+        self.heralds = Relay(herald)
         self.observers = Observers()
         #: Why submissions are refused; None while they are not.
         self.refusing: str | None = None

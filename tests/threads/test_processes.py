@@ -222,6 +222,40 @@ print("all children ended")
     assert (0, "all children ended\n") == (ran.returncode, ran.stdout), ran.stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_fork_in_the_middle_of_a_turn_does_not_hang_a_new_scheduler_in_the_child(run_script):
+    """Whoever waits for many handles takes the first scheduler's lock first, and its holder stayed behind."""
+    ran = run_script(
+        """
+import concurrent.futures, os, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+from scheduler import Scheduler
+s = Scheduler(2)
+kept, held, let_go = s.submit(int), threading.Event(), threading.Event()
+
+def hold():
+    with s._driver.lock:
+        held.set()
+        let_go.wait()
+
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    with Scheduler(1) as fresh:
+        done, _ = concurrent.futures.wait([fresh.submit(int), fresh.submit(int)], timeout=20)
+    os._exit(len(done))
+let_go.set()
+_, status = os.waitpid(child, 0)
+thread.join()
+print("child has waited for", os.waitstatus_to_exitcode(status))
+"""
+    )
+
+    assert (0, "child has waited for 2\n") == (ran.returncode, ran.stdout), ran.stderr
+
+
 STORM = """
 import os, signal, sys, threading
 from concurrent.futures import CancelledError
