@@ -7,13 +7,16 @@ as it is asked to. This package imports neither `scheduler` nor `policies`.
 from __future__ import annotations
 
 from .contract import (
-    Broken,
+    AheadPool,
     Call,
     CallAbandoned,
     Deliver,
+    Front,
+    Outcome,
     Pool,
     PoolRecipe,
     PoolStopped,
+    WorkerGone,
 )
 from .inline_pool import InlinePool
 from .thread_pool import ThreadPool
@@ -21,13 +24,16 @@ from .thread_pool import ThreadPool
 __distribution__ = "two-tier-scheduler"
 
 __all__ = [
-    "Broken",
+    "AheadPool",
     "Call",
     "CallAbandoned",
     "Deliver",
+    "Front",
     "InlinePool",
+    "Outcome",
     "Pool",
     "PoolRecipe",
     "PoolStopped",
     "ThreadPool",
+    "WorkerGone",
 ]

@@ -13,14 +13,23 @@ P6  ``stop`` returns within its timeout and delivers an error for every call it 
 P7  A pool that can run nothing any more says so once, through ``broken``, and never lies about free slots.
 P8  A worker holds no reference to a finished call.
 
+P9  ``interrupt`` never blocks and stops no other run than the one it is asked about.
+
 An outcome travels as two arguments, ``value`` and ``error``, one of which is None: an object for it
 would cost more than the rest of the hand-off.
+
+Two shapes of pool fit. Where a slot is a thread's for life, ``Front.deliver`` is all there is: it takes an
+outcome and returns the slot's next call. Where workers come and go and messages cost (processes), the
+recipe says that it ``announces``: a slot takes calls from ``Front.ready`` on and until ``Front.lost``, and
+``Front.exchange`` reports several outcomes and takes several calls in one turn. Calls then lie *ahead* in
+a slot: sent, in order, and not started, for which they can be taken back.
 """
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from typing import Any, Protocol
 
 
@@ -39,6 +48,10 @@ class Call(Protocol):
     def kwargs(self) -> Mapping[str, Any]:
         """Its keyword arguments."""
 
+    @property
+    def context(self) -> Context | None:
+        """The submitter's context variables; None when there were none."""
+
     def run(self) -> object:
         """Run it here and now, in the submitter's context, and return its value or raise its error."""
 
@@ -50,11 +63,35 @@ class Deliver(Protocol):
         """Take the outcome of what ran in `slot`; return the next call for it, or None to park."""
 
 
-class Broken(Protocol):
-    """How a pool says that it can run nothing any more."""
+#: A value or an error (the other is None), and the seconds the call itself ran.
+Outcome = tuple[object, BaseException | None, float]
 
-    def __call__(self, error: BaseException) -> None:
-        """Take the reason."""
+
+class Front(Protocol):
+    """What a pool knows of whoever feeds it. Threads: any, holding no lock that the pool's own methods take."""
+
+    @property
+    def deliver(self) -> Deliver:
+        """Takes the outcome of what ran in a slot, and returns the slot's next call."""
+
+    def broken(self, error: BaseException) -> None:
+        """Hear that the pool can run nothing any more, and why."""
+
+    def ready(self, slot: int, worker: str) -> Sequence[Call]:
+        """Hear that `slot` has a worker, so named; return its first call, if one waits."""
+
+    def exchange(self, slot: int, outcomes: Sequence[Outcome], want: int) -> Sequence[Call]:
+        """Take the outcomes of the slot's first calls, in order; return at most `want` more for behind the others."""
+
+    def lost(self, slot: int, error: BaseException | None, unstarted: Sequence[Call]) -> None:
+        """Hear that the slot has no worker any more until it is ``ready`` again.
+
+        `unstarted` is what it never began, which costs no attempt; `error` is the outcome of the call that
+        it was running, None if it was running none.
+        """
+
+    def recall(self, slot: int) -> None:
+        """Take back what lies ahead in `slot`, by way of ``Pool.recall``."""
 
 
 class Pool(Protocol):
@@ -70,6 +107,13 @@ class Pool(Protocol):
         many and it runs twice. A worker lets go of a call after it has run and before it is delivered.
         """
 
+    def interrupt(self, slot: int, still: Callable[[], bool]) -> None:
+        """Stop what runs in `slot` as far as the mechanism can: not at all, by a request, by force.
+
+        ``still()`` tells whether the run in question still is the one; ask it on the thread that delivers
+        for the slot, right before acting, because the call may have returned meanwhile.
+        """
+
     def drain(self) -> None:
         """Take no more calls; let the workers go as soon as they have nothing to do."""
 
@@ -78,6 +122,17 @@ class Pool(Protocol):
 
         Returns the slots whose worker would not; an error has been delivered for their calls.
         """
+
+
+class AheadPool(Pool, Protocol):
+    """A pool that holds calls ahead; its recipe's ``prefetch`` is not 0."""
+
+    @property
+    def inversion_bound(self) -> float:
+        """Seconds that an urgent call may wait behind what lies ahead, as measured."""
+
+    def recall(self, slot: int) -> Sequence[Call]:
+        """Return, in order, the calls ahead in `slot` that had not started and now never will. Never blocks."""
 
 
 class PoolRecipe(Protocol):
@@ -99,7 +154,15 @@ class PoolRecipe(Protocol):
     def dedicated(self) -> bool:
         """Whether its group takes only jobs that name one of its tags, unless told otherwise."""
 
-    def open(self, pool_id: str, deliver: Deliver, broken: Broken) -> Pool:
+    @property
+    def announces(self) -> bool:
+        """Whether a slot takes calls only once the pool has called ``ready`` for it."""
+
+    @property
+    def kills(self) -> bool:
+        """Whether ``interrupt`` ends a call whatever it does."""
+
+    def open(self, pool_id: str, front: Front) -> Pool:
         """Open a pool with workers named ``<pool_id>/1``, ``<pool_id>/2`` and so on."""
 
 
@@ -109,6 +172,19 @@ class PoolStopped(Exception):
 
 class CallAbandoned(Exception):
     """The pool stopped while the call was running; its worker was left behind."""
+
+
+class WorkerGone(CallAbandoned):
+    """The worker died in the call, or was killed because of it."""
+
+    def __init__(self, text: str, *, phase: str, exitcode: int | None, stderr: str) -> None:
+        super().__init__(text)
+        #: What it was doing.
+        self.phase = phase
+        #: As `multiprocessing` tells it: negative for a signal; None when it cannot be had.
+        self.exitcode = exitcode
+        #: The last lines that it wrote to its standard error.
+        self.stderr = stderr
 
 
 def check_slots(kind: str, slots: object) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
-from .contract import Broken, Call, Deliver, PoolStopped, check_slots
+from .contract import Call, Front, PoolStopped, check_slots
 
 
 @attrs.frozen
@@ -36,9 +38,19 @@ class InlinePool:
         """False: any plain job may run here."""
         return False
 
-    def open(self, pool_id: str, deliver: Deliver, broken: Broken) -> _Inline:
+    @property
+    def announces(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def kills(self) -> bool:
+        """False."""
+        return False
+
+    def open(self, pool_id: str, front: Front) -> _Inline:
         """Open a pool."""
-        return _Inline(pool_id, deliver)
+        return _Inline(pool_id, front)
 
 
 class _Inline:
@@ -47,9 +59,9 @@ class _Inline:
     #: ``run`` runs the call itself; pools that do not say so do not.
     inline = True
 
-    def __init__(self, pool_id: str, deliver: Deliver) -> None:
+    def __init__(self, pool_id: str, front: Front) -> None:
         self._pool_id = pool_id
-        self._deliver = deliver
+        self._deliver = front.deliver
         self._draining = False
 
     def run(self, slot: int, call: Call) -> None:
@@ -70,6 +82,9 @@ class _Inline:
     def holds(self, slot: int, call: Call) -> bool:
         """False: what ``run`` accepts has returned when it does."""
         return False
+
+    def interrupt(self, slot: int, still: Callable[[], bool]) -> None:
+        """Do nothing: the call reads of it in ``current_job()``, or not."""
 
     def drain(self) -> None:
         """Take no more calls."""

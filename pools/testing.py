@@ -11,11 +11,11 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Self
 
-from .contract import Call, Pool, PoolRecipe
+from .contract import Call, Outcome, Pool, PoolRecipe
 
 __all__ = ["PATIENCE", "PROMISES", "Harness", "SampleCall", "check_pool", "p7_a_broken_pool_says_so_once"]
 
@@ -30,6 +30,7 @@ class SampleCall:
         self.function = function
         self.args = args
         self.kwargs: dict[str, Any] = {}
+        self.context = None
 
     def run(self) -> object:
         """Call the function."""
@@ -42,23 +43,65 @@ class Harness:
     def __init__(self, recipe: PoolRecipe) -> None:
         self.slots = recipe.slots
         self.delivered: list[tuple[int, object, BaseException | None]] = []
-        self.broken: list[BaseException] = []
+        self.said_broken: list[BaseException] = []
         #: What a slot is given next, when its outcome has been delivered.
         self.following: dict[int, list[Call]] = {}
+        #: What a worker had been given and never began.
+        self.unstarted: list[Call] = []
+        self._announces = recipe.announces
+        self._ready: set[int] = set()
         self._changed = threading.Condition()
-        self.pool: Pool = recipe.open("check-1", self._deliver, self._broken)
+        self.pool: Pool = recipe.open("check-1", self)
 
-    def _deliver(self, slot: int, value: object, error: BaseException | None) -> Call | None:
+    def deliver(self, slot: int, value: object, error: BaseException | None) -> Call | None:
+        """Take an outcome; return what the slot is to run next. `Front.deliver`."""
         with self._changed:
             self.delivered.append((slot, value, error))
             self._changed.notify_all()
             following = self.following.get(slot)
             return following.pop(0) if following else None
 
-    def _broken(self, error: BaseException) -> None:
+    def broken(self, error: BaseException) -> None:
+        """Hear that the pool can run nothing any more. `Front.broken`."""
         with self._changed:
-            self.broken.append(error)
+            self.said_broken.append(error)
             self._changed.notify_all()
+
+    def ready(self, slot: int, worker: str) -> Sequence[Call]:
+        """Hear that a slot has a worker. `Front.ready`."""
+        with self._changed:
+            self._ready.add(slot)
+            self._changed.notify_all()
+            return ()
+
+    def exchange(self, slot: int, outcomes: Sequence[Outcome], want: int) -> Sequence[Call]:
+        """Take outcomes; return at most `want` calls. `Front.exchange`."""
+        with self._changed:
+            self.delivered += [(slot, value, error) for value, error, _ in outcomes]
+            self._changed.notify_all()
+            following = self.following.get(slot, [])
+            calls, following[:want] = following[:want], ()
+            return calls
+
+    def lost(self, slot: int, error: BaseException | None, unstarted: Sequence[Call]) -> None:
+        """Hear that a slot has no worker any more. `Front.lost`."""
+        with self._changed:
+            self._ready.discard(slot)
+            if error is not None:
+                self.delivered.append((slot, None, error))
+            self.unstarted += unstarted
+            self._changed.notify_all()
+
+    def recall(self, slot: int) -> None:
+        """Take back what lies ahead in a slot. `Front.recall`."""
+        calls = getattr(self.pool, "recall", lambda _slot: ())(slot)
+        with self._changed:
+            self.unstarted += calls
+
+    def run(self, slot: int, call: Call) -> None:
+        """Start a call in a slot, once that has a worker."""
+        self.wait(lambda: slot in self._ready or not self._announces, "P7", f"slot {slot} got no worker")
+        self.pool.run(slot, call)
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +127,7 @@ def p1_slots_never_change(recipe: PoolRecipe) -> None:
     """``slots`` is a positive integer and the same before, during and after use."""
     with Harness(recipe) as harness:
         for slot in range(recipe.slots):
-            harness.pool.run(slot, SampleCall(int))
+            harness.run(slot, SampleCall(int))
         harness.wait_delivered(recipe.slots, "P1")
         harness.pool.stop(PATIENCE)
         _require(recipe.slots == harness.slots >= 1, "P1", "slots changed")
@@ -103,7 +146,7 @@ def p2_run_does_not_block(recipe: PoolRecipe) -> None:
         calls = [SampleCall(hold) for _ in range(recipe.slots)]
         _require(not pool.holds(0, calls[0]), "P2", "holds() knows a call that run() was never given")
         for slot, call in enumerate(calls):
-            pool.run(slot, call)
+            harness.run(slot, call)
         _require(not harness.delivered, "P2", "run() came back after the call had ended")
         held = all(pool.holds(slot, call) for slot, call in enumerate(calls))
         release.set()
@@ -126,7 +169,7 @@ def p3_each_call_is_delivered_once(recipe: PoolRecipe) -> None:
         chain: list[Call] = [SampleCall(fail, error) for error in errors]
         harness.following = {slot: [*chain, SampleCall(abs, -slot)] for slot in range(recipe.slots)}
         for slot in range(recipe.slots):
-            harness.pool.run(slot, SampleCall(str, slot))
+            harness.run(slot, SampleCall(str, slot))
         harness.wait_delivered(recipe.slots * 5, "P3")
         harness.pool.stop(PATIENCE)
         for slot in range(recipe.slots):
@@ -139,7 +182,7 @@ def p4_the_slot_is_free_before_its_outcome_is_visible(recipe: PoolRecipe) -> Non
     """Once an outcome has been delivered without a successor, its slot takes a call at once."""
     with Harness(recipe) as harness:
         for turn in range(100):
-            harness.pool.run(0, SampleCall(int, turn))
+            harness.run(0, SampleCall(int, turn))
             harness.wait_delivered(turn + 1, "P4")
         harness.pool.stop(PATIENCE)
         values = [value for _, value, _ in harness.delivered]
@@ -156,7 +199,7 @@ def p5_drain_refuses_new_calls_and_finishes_the_accepted(recipe: PoolRecipe) -> 
             release.wait(PATIENCE)
             return "finished"
 
-        harness.pool.run(0, SampleCall(hold))
+        harness.run(0, SampleCall(hold))
         _require(started.wait(PATIENCE), "P5", "the call did not start")
         harness.pool.drain()
         try:
@@ -181,7 +224,7 @@ def p6_stop_is_bounded_and_gives_back_what_it_abandons(recipe: PoolRecipe) -> No
             started.set()
             release.wait(PATIENCE)
 
-        harness.pool.run(0, SampleCall(hold))
+        harness.run(0, SampleCall(hold))
         _require(started.wait(PATIENCE), "P6", "the call did not start")
         begun = time.monotonic()
         stuck = harness.pool.stop(0.05)
@@ -205,7 +248,7 @@ def p8_a_worker_keeps_nothing_of_a_finished_call(recipe: PoolRecipe) -> None:
         thing = Thing()
         gone = threading.Event()
         weakref.finalize(thing, gone.set)
-        harness.pool.run(0, SampleCall(lambda argument: argument, thing))
+        harness.run(0, SampleCall(lambda argument: argument, thing))
         harness.wait_delivered(1, "P8")
         del thing
         harness.delivered.clear()
@@ -221,10 +264,12 @@ def p7_a_broken_pool_says_so_once(recipe: PoolRecipe) -> None:
     """
     with Harness(recipe) as harness:
         for slot in range(recipe.slots):
-            harness.pool.run(slot, SampleCall(int))
+            harness.run(slot, SampleCall(int))
         harness.wait_delivered(recipe.slots, "P7")
         harness.pool.stop(PATIENCE)
-        _require(len(harness.broken) == 1, "P7", f"a broken pool said so {len(harness.broken)} times")
+        _require(
+            len(harness.said_broken) == 1, "P7", f"a broken pool said so {len(harness.said_broken)} times"
+        )
         _require(
             all(error is not None for _, _, error in harness.delivered), "P7", "a broken pool ran a call"
         )

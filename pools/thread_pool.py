@@ -21,7 +21,7 @@ from typing import Any
 
 import attrs
 
-from .contract import Broken, Call, CallAbandoned, Deliver, PoolStopped, check_slots
+from .contract import Call, CallAbandoned, Front, PoolStopped, check_slots
 
 _THREAD_PREFIX = "two-tier-scheduler-"
 
@@ -62,9 +62,19 @@ class ThreadPool:
         """False: any plain job may run here."""
         return False
 
-    def open(self, pool_id: str, deliver: Deliver, broken: Broken) -> _Threads:
+    @property
+    def announces(self) -> bool:
+        """False: a slot's thread starts with its first call."""
+        return False
+
+    @property
+    def kills(self) -> bool:
+        """False: a thread can only be asked."""
+        return False
+
+    def open(self, pool_id: str, front: Front) -> _Threads:
         """Open a pool; its threads start when they are first needed."""
-        return _Threads(self, pool_id, deliver, broken)
+        return _Threads(self, pool_id, front)
 
 
 class _Worker:
@@ -86,11 +96,11 @@ class _Worker:
 class _Threads:
     """A live pool of threads."""
 
-    def __init__(self, recipe: ThreadPool, pool_id: str, deliver: Deliver, broken: Broken) -> None:
+    def __init__(self, recipe: ThreadPool, pool_id: str, front: Front) -> None:
         self._recipe = recipe
         self._pool_id = pool_id
-        self._deliver = deliver
-        self._broken: Broken | None = broken
+        self._deliver = front.deliver
+        self._broken: Callable[[BaseException], None] | None = front.broken
         self._workers: list[_Worker | None] = [None] * recipe.slots
         self._draining = False
 
@@ -109,6 +119,9 @@ class _Threads:
         """Whether `call` was handed to the slot's worker and has not returned yet."""
         worker = self._workers[slot]
         return worker is not None and worker.call is call
+
+    def interrupt(self, slot: int, still: Callable[[], bool]) -> None:
+        """Do nothing: the call reads of it in ``current_job()``, or not."""
 
     def _hire(self, slot: int, call: Call) -> None:
         worker = _Worker()

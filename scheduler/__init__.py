@@ -41,7 +41,9 @@ from ._core.events import (
     PoolStopped,
     PoolUncordoned,
     SchedulerClosing,
+    WorkerLost,
     WorkerReturned,
+    WorkerStarted,
 )
 from ._core.job import Attempt, Priority
 from ._core.states import JobState, PoolState
@@ -115,7 +117,9 @@ __all__ = [
     "UnfinishedJob",
     "VirtualClock",
     "WorkerDied",
+    "WorkerLost",
     "WorkerReturned",
+    "WorkerStarted",
     "WouldDeadlock",
     "current_job",
 ]

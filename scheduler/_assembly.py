@@ -119,6 +119,9 @@ def _record(index: int, group: PoolGroup) -> GroupRecord:
         reserve_for=group.reserve_for,
         dedicated=recipe.dedicated if group.dedicated is None else group.dedicated,
         coroutines=recipe.runs_coroutines,
+        announces=recipe.announces,
+        kills=recipe.kills,
+        prefetch=recipe.prefetch,
         min_pools=group.min_pools,
         max_pools=group.max_pools,
     )

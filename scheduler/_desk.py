@@ -84,11 +84,27 @@ class Desk(Turns):
 
     def cancel(self, handle: JobHandle[Any]) -> bool:
         """Cancel the job unless it runs."""
-        return self.turn(lambda now: self.core.cancel(handle, now, CancelledError()))
+
+        def cancel(now: float) -> bool:
+            self._fetch(handle, now)
+            return self.core.cancel(handle, now, CancelledError())
+
+        return self.turn(cancel)
 
     def interrupt(self, handle: JobHandle[Any], reason: str) -> bool:
         """Ask the job to stop."""
-        return self.turn(lambda now: self.core.interrupt(handle, reason, now))
+
+        def interrupt(now: float) -> bool:
+            self._fetch(handle, now)
+            return self.core.interrupt(handle, reason, now)
+
+        return self.turn(interrupt)
+
+    def _fetch(self, handle: JobHandle[Any], now: float) -> None:
+        """Take a job back that lies ahead at a worker, if it can be had. Inside a turn."""
+        slot = handle.slot
+        if handle.lies_ahead and isinstance(slot, Slot):
+            self.take_back(slot, now)
 
     def history(self, handle: JobHandle[Any]) -> tuple[Attempt, ...]:
         """Return the job's attempts, oldest first."""

@@ -22,14 +22,23 @@ from _thread import allocate_lock
 from typing import Any
 
 from policies.contracts import Admission
-from pools.contract import Call, CallAbandoned, Deliver
+from pools.contract import Call, CallAbandoned, Deliver, WorkerGone
 
 from ._core.books import Left, describe
 from ._core.pool_table import GroupRecord, PoolRecord, Slot
 from ._core.states import RUNNING, SUCCEEDED
 from ._current import current_slot, local
 from ._desk import Desk, bounded
-from ._errors import PoolBroken, QueueFull, SchedulerClosed, SchedulerError, WorkerDied, WouldDeadlock
+from ._errors import (
+    JobInterrupted,
+    PoolBroken,
+    QueueFull,
+    SchedulerClosed,
+    SchedulerError,
+    WorkerDied,
+    WouldDeadlock,
+)
+from ._front import PoolFront
 from ._handle import JobHandle
 from ._turn import reentered
 
@@ -158,8 +167,18 @@ class Driver(Desk):
                     return broken
             if slot.pool.group.broken is not None:
                 return self.core.broken([slot.pool.group])
+            if slot.interrupted is not None:
+                job_id = slot.job.id if slot.job else "?"
+                return JobInterrupted(f"job {job_id} was interrupted: {slot.interrupted}; {error}")
             died = WorkerDied(f"worker {slot.worker} ended without delivering an outcome: {error}")
-            died.__cause__ = error
+            if isinstance(error, WorkerGone):
+                died.worker, died.phase, died.exitcode, died.stderr = (
+                    slot.worker,
+                    error.phase,
+                    error.exitcode,
+                    error.stderr,
+                )
+            died.__cause__ = error.__cause__
             return died
         traceback = error.__traceback__
         if traceback is not None:  # drop the frame of `JobHandle.run`
@@ -326,9 +345,11 @@ class Driver(Desk):
                     "drain one first, or make the group with a higher maximum"
                 )
             self.core.add_pool(pool, now)
-            self.core.pool_up(pool, now)
+            if not group.announces:
+                self.core.pool_up(pool, now)
 
-        pool.runner = self._recipes[group.name].open(pool.pool_id, self.deliverer(pool), broken)
+        front = PoolFront(self, pool, self.deliverer(pool), broken, self._blame)
+        pool.runner = self._recipes[group.name].open(pool.pool_id, front)
         try:
             self.turn(put_up)
         except Exception:

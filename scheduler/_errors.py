@@ -47,7 +47,16 @@ class JobInterrupted(SchedulerError, CancelledError):
 
 
 class WorkerDied(SchedulerError):
-    """The worker that ran the attempt ended without delivering an outcome."""
+    """The worker that ran the attempt ended without delivering an outcome; a retry policy may answer it.
+
+    `worker` is its id, `phase` what it was doing ("unpickling the call", "running", "pickling the result"),
+    `exitcode` as `multiprocessing` tells it (−9: killed by signal 9), `stderr` the last lines it wrote there.
+    """
+
+    worker: str = ""
+    phase: str = "running"
+    exitcode: int | None = None
+    stderr: str = ""
 
 
 class PoolBroken(SchedulerError, BrokenExecutor):

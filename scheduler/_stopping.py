@@ -32,7 +32,7 @@ from typing import Any
 import attrs
 
 from ._core import events
-from ._core.core import JOBS_PER_TURN
+from ._core.capacity import JOBS_PER_TURN
 from ._core.job import Job
 from ._core.pool_table import Slot
 from ._core.states import RUNNING, SUCCEEDED, JobState
@@ -259,10 +259,17 @@ class Closing:
         def begin(now: float) -> None:
             driver.core.retrying = driver.core.retrying and not named  # what fails from now on has failed
             driver.core.pause(now)
+            for pool in driver.core.pools:
+                for slot in pool.all_slots:
+                    driver.take_back(slot, now)
+                    if named:
+                        for job in slot.ahead:  # its worker has begun it
+                            self._note(job, "cancelled")
 
         def cancel_some(now: float) -> bool:
             core = driver.core
-            batch = list(islice((job for job in core.alive() if job.state is not RUNNING), JOBS_PER_TURN))
+            waiting = (job for job in core.alive() if job.state is not RUNNING and not job.lies_ahead)
+            batch = list(islice(waiting, JOBS_PER_TURN))
             for job in batch:
                 if named:
                     self._note(job, "cancelled")

@@ -131,7 +131,7 @@ class Turns:
 
     def act(self, left: Left) -> None:
         """Do what the turn asked for, without the lock; what is done is taken off the list."""
-        for owed in (left.admitted, left.starts, left.settled):
+        for owed in (left.admitted, left.starts, left.stops, left.recalls, left.settled):
             owed.reverse()  # in order, and taking from the end is O(1)
         while left.admitted:
             waiter = self._door.pop(left.admitted[-1], None)
@@ -145,6 +145,12 @@ class Turns:
             left.handing = slot, job
             self.begin(slot, job)
             left.starts.pop()
+        while left.stops:
+            self._stop(*left.stops[-1])
+            left.stops.pop()
+        while left.recalls:
+            self.recall(left.recalls[-1])
+            left.recalls.pop()
         while left.settled:
             self._settled(left.settled[-1])  # type: ignore[arg-type]
             left.settled.pop()
@@ -173,6 +179,36 @@ class Turns:
         outer = local.slot
         slot.pool.runner.run(slot.index, job)
         local.slot = outer
+
+    def _stop(self, slot: Slot, attempt: int) -> None:
+        """Have the pool stop an attempt, unless its call returns first."""
+        job = slot.job
+
+        def still() -> bool:
+            return slot.job is job and slot.attempt == attempt and slot.interrupted is not None
+
+        if job is not None:
+            try:
+                slot.pool.runner.interrupt(slot.index, still)
+            except Exception:
+                _log.exception("pool %s raised when it was asked to stop job %s", slot.pool.pool_id, job.id)
+
+    def recall(self, slot: Slot) -> None:
+        """Take back what lies ahead in a slot, and let whoever is first have the free slots."""
+
+        def take_back(now: float) -> None:
+            self.take_back(slot, now)
+            self.core.dispatch(now)
+
+        self.turn(take_back)
+
+    def take_back(self, slot: Slot, now: float) -> None:
+        """Take back what lies ahead in a slot, as far as its worker has not begun it. Inside a turn.
+
+        The pool is asked under the lock, so that no outcome can be taken between its answer and the books.
+        """
+        if slot.ahead:
+            self.core.take_back(slot, slot.pool.runner.recall(slot.index), now)
 
     def ensure_begun(self, slot: Slot, job: Job) -> None:
         """Run a call whose hand-over was interrupted; a further interrupt is raised when that is done."""

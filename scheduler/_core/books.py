@@ -31,6 +31,10 @@ class Left:
     starts: list[Slot] = attrs.Factory(list)
     #: The one of them that is being handed over, and its job: the slot may have another one soon after.
     handing: tuple[Slot, Job] | None = None
+    #: Slots whose attempt has been asked to stop, and that attempt's number.
+    stops: list[tuple[Slot, int]] = attrs.Factory(list)
+    #: Slots whose jobs ahead are to be taken back: something more urgent waits.
+    recalls: list[Slot] = attrs.Factory(list)
     #: Jobs that reached a terminal state other than by succeeding.
     settled: list[Job] = attrs.Factory(list)
     #: Jobs that were let in from the door.
@@ -83,6 +87,8 @@ class Books:
             state=PoolState.CORDONED,
             started_at=0.0,
         )
+        #: How many jobs lie ahead, in all slots.
+        self.ahead = 0
         self.observed = False
         #: Whether the turn left anything behind but the answer of its method.
         self.dirty = False

@@ -1,22 +1,20 @@
 """The one mutator: a method per stimulus, a small answer per method, time as an argument.
 
-`MainPath` holds what every job passes; here is what happens beside it: time, asking jobs to stop,
-pools that come and go, and the snapshot of it all.
+`MainPath` holds what every job passes, `Capacity` pools that come and go, `Ahead` what their workers hold;
+here is what happens beside them: time, asking jobs to stop, and the snapshot of it all.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice
 from types import MappingProxyType
 
 from .._errors import JobInterrupted, QueueTimeout, RunTimeout
 from . import events
-from .books import describe
+from .ahead import Ahead
 from .job import Job, Line
-from .main_path import MainPath
-from .pool_table import GroupRecord, PoolRecord, Slot
+from .pool_table import Slot
 from .states import BACKING_OFF, CANCELLED, DELAYED, EXPIRED, FAILED, RUNNING, WAITING, PoolState
 from .statistics import PoolStatistics, Statistics
 from .timers import Timer, TimerKind
@@ -24,11 +22,8 @@ from .timers import Timer, TimerKind
 #: Timers handled in one turn; what is left is due at once in the next (law 5). Arbitrary.
 TIMERS_PER_TURN = 256
 
-#: The same for jobs that are ended many at once. `_stopping` keeps to it too.
-JOBS_PER_TURN = 256
 
-
-class Core(MainPath):
+class Core(Ahead):
     """The whole scheduler without a clock, a thread or a lock.
 
     A turn is one call of one method. After it, when it is `dirty`, the caller takes what it `left`.
@@ -42,7 +37,7 @@ class Core(MainPath):
     def cancel(self, job: Job, now: float, outcome: BaseException) -> bool:
         """Settle a job that does not run as CANCELLED; return whether it is CANCELLED now."""
         self.now = now
-        if job.state in (WAITING, DELAYED, BACKING_OFF):
+        if job.state in (WAITING, DELAYED, BACKING_OFF) and not job.lies_ahead:
             self.settle(job, CANCELLED, outcome, now)
         return job.state is CANCELLED
 
@@ -51,16 +46,26 @@ class Core(MainPath):
         self.now = now
         if job.state is RUNNING and job.slot is not None:
             job.slot.interrupted = reason
+            self._stop(job)
             return True
         return self.cancel(job, now, JobInterrupted(f"job {job.id} was interrupted: {reason}"))
 
     def abandon(self, slot: Slot, error: BaseException, now: float) -> None:
-        """Give up on the attempt in `slot`: its job settles, its worker is counted as overdue."""
+        """Give up on `slot`: its job settles, its worker is counted as overdue; what lies ahead is cancelled."""
         self.now = now
+        for ahead in tuple(slot.ahead):
+            if not ahead.state.settled:
+                self.settle(ahead, CANCELLED, error, now)
         job = slot.job
         if job is not None and job.slot is slot:
             self.end_attempt(job, error, now)
             self.settle(job, CANCELLED, error, now)
+
+    def _stop(self, job: Job) -> None:
+        """Have the pool stop the attempt, as far as it can."""
+        assert isinstance(job.slot, Slot)
+        self.left.stops.append((job.slot, job.attempt))
+        self.dirty = True
 
     def would_deadlock(self, line: Line) -> bool:
         """Whether a job of this line could never start because every slot waits for another job.
@@ -125,10 +130,15 @@ class Core(MainPath):
 
     def _run_timeout(self, job: Job, now: float) -> None:
         place = job.slot
-        assert place is not None
+        assert isinstance(place, Slot)
         error = RunTimeout(
             f"attempt {job.attempt} of job {job.id} ran longer than run_timeout={job.options.run_timeout} s "
-            f"in {place.worker}; a thread cannot be killed, so the worker stays busy until the call returns"
+            f"in {place.worker}; "
+            + (
+                "its worker was killed and is replaced"
+                if place.pool.group.kills
+                else "it was asked to stop, and its worker stays busy until the call returns"
+            )
         )
         asked = place.interrupted is not None
         delay = None if asked else self.retry_delay(job, error, now)
@@ -143,115 +153,9 @@ class Core(MainPath):
         """Ask the attempt to stop; its worker keeps the slot until the call returns."""
         assert job.slot is not None
         job.slot.interrupted = str(error)
+        self._stop(job)
         if self.observed:
             self.emit(events.JobOverdue(time=now, job_id=job.id, attempt=job.attempt, worker=job.slot.worker))
-
-    # Pools come and go
-
-    def make_pool(self, group: GroupRecord, now: float) -> PoolRecord:
-        """Return the record of one more pool of `group`, not yet on the books; its id is taken."""
-        return self.pools.make(group, now)
-
-    def add_pool(self, pool: PoolRecord, now: float) -> None:
-        """Put a new pool on the books, STARTING; it takes jobs from `pool_up` on."""
-        self.now = now
-        self.pools.add(pool)
-        if self.observed:
-            name = pool.group.name
-            self.emit(events.PoolAdded(time=now, pool=pool.pool_id, group=name, slots=pool.slots))
-
-    def pool_up(self, pool: PoolRecord, now: float) -> None:
-        """Let a pool that is STARTING or CORDONED take jobs, and give it what waits."""
-        self.now = now
-        if self.observed and pool.state is PoolState.CORDONED:
-            self.emit(events.PoolUncordoned(time=now, pool=pool.pool_id))
-        self.pools.move(pool, PoolState.ACCEPTING)
-        if pool.group.broken is not None:  # a new pool makes it whole
-            pool.group.broken = None
-            for line in pool.group.lines:
-                line.look()
-        self.dispatch(now)
-
-    def cordon(self, pool: PoolRecord, now: float) -> None:
-        """Let a pool take no more jobs until it is told otherwise."""
-        self.now = now
-        self.pools.move(pool, PoolState.CORDONED)
-        if self.observed:
-            self.emit(events.PoolCordoned(time=now, pool=pool.pool_id))
-
-    def drain(self, pool: PoolRecord, now: float) -> None:
-        """Let a pool take no more jobs, finish what it runs, and go."""
-        self.now = now
-        self.pools.move(pool, PoolState.DRAINING)
-        if self.observed:
-            running = sum(1 for _ in pool.running())
-            self.emit(events.PoolDraining(time=now, pool=pool.pool_id, running=running))
-        self.stop_if_empty(pool, now)
-
-    def drain_for_good(self, pool: PoolRecord, now: float) -> None:
-        """Drain a pool because the scheduler closes, whatever its state."""
-        if pool.state in (PoolState.STARTING, PoolState.ACCEPTING, PoolState.CORDONED):
-            self.drain(pool, now)
-
-    def pool_failed(self, pool: PoolRecord, error: BaseException, now: float) -> bool:
-        """Take a pool out for good; when it was its group's last, fail the jobs only that group takes.
-
-        Returns whether `fail_some` has more of them to fail.
-        """
-        self.now = now
-        if pool.state in (PoolState.FAILED_TO_START, PoolState.STOPPED, PoolState.DRAINING):
-            return False
-        self.pools.move(pool, PoolState.FAILED_TO_START)
-        if self.observed:
-            self.emit(events.PoolFailed(time=now, pool=pool.pool_id, error=describe(error)))
-        group = pool.group
-        if not group.capacity_pools():
-            group.broken = error
-            for line in group.lines:
-                line.look()
-        self.stop_if_empty(pool, now)
-        return self.fail_some(now)
-
-    def fail_some(self, now: float) -> bool:
-        """Fail jobs that no pool will ever take, at most JOBS_PER_TURN; return whether any are left."""
-        self.now = now
-        room = JOBS_PER_TURN
-        for line in self.queue.lines.values():
-            if line.broken:
-                for job in list(islice(line, room)):
-                    self.settle(job, FAILED, self.broken(line.groups), now)
-                    room -= 1
-                if line.best is not None:
-                    return True
-        return False
-
-    def pause(self, now: float) -> None:
-        """Start nothing until `resume`."""
-        self.now = now
-        self.paused = True
-
-    def resume(self, now: float) -> None:
-        """Dispatch again after a pause."""
-        self.now = now
-        self.paused = False
-        self.dispatch(now)
-
-    def dispatch(self, now: float) -> None:
-        """Start waiting jobs as long as any of them has a free slot. Cost: O(lines) a start."""
-        if self.paused:
-            return
-        lines = self.queue.lines.values()
-        while (line := self.dispatcher.first_startable(lines)) is not None:
-            job = line.pop()
-            assert job is not None
-            slot = self.dispatcher.take_slot(job.line, job)
-            assert slot is not None
-            self.queue.held -= 1
-            self._start(job, slot, now)
-            self.left.starts.append(slot)
-            self.dirty = True
-        if self.gate.door:
-            self._open_door(now)
 
     def mend(self, torn: Job | None = None, unsure: Job | None = None) -> None:
         """Make the books true again after an interrupt tore a turn.
@@ -263,7 +167,11 @@ class Core(MainPath):
             for slot in pool.all_slots:
                 if slot.job is not None and slot.job is torn:
                     slot.job = None
-            pool.free[:] = [slot for slot in reversed(pool.all_slots) if slot.job is None and not slot.held]
+            pool.free[:] = [
+                slot
+                for slot in reversed(pool.all_slots)
+                if slot.job is None and not slot.held and not slot.down
+            ]
         for group in self.pools.groups.values():
             accepting = [pool for pool in group.pools if pool.state is PoolState.ACCEPTING]
             group.free = sum(len(pool.free) for pool in accepting)
@@ -281,7 +189,8 @@ class Core(MainPath):
                 self._place(job)
                 alive.append(job)
         self._in_hand = None
-        self.queue.held = sum(job.state is not RUNNING for job in alive)
+        self.ahead = sum(len(slot.ahead) for pool in self.pools for slot in pool.all_slots)
+        self.queue.held = sum(job.state is not RUNNING and not job.lies_ahead for job in alive)
         self.ledger.balance(alive=len(alive))
         for pool in list(self.pools):
             self.stop_if_empty(pool, self.now)
@@ -311,7 +220,7 @@ class Core(MainPath):
             time=now,
             submitted=ledger.submitted,
             delayed=delayed,
-            waiting=len(self.queue),
+            waiting=len(self.queue) + sum(job.lies_ahead for job in self._ahead()),
             backing_off=backing_off,
             running=sum(1 for _ in self.running()),
             succeeded=ledger.succeeded,
@@ -322,6 +231,7 @@ class Core(MainPath):
             rejected=ledger.rejected,
             retries=ledger.retries,
             late=ledger.late,
+            recalled=ledger.recalled,
             capacity=self.queue.capacity,
             waits=MappingProxyType(waits),
             run_times=MappingProxyType(run_times),
@@ -339,6 +249,9 @@ class Core(MainPath):
                 state=pool.state,
                 started_at=pool.started_at,
                 overdue=sum(slot.overdue for slot in pool.all_slots),
+                down=pool.down,
+                ahead=sum(len(slot.ahead) for slot in pool.all_slots),
+                inversion_bound=pool.inversion_bound,
             )
             for pool in self.pools
         )
@@ -356,10 +269,17 @@ class Core(MainPath):
             if slot.job is job and job.slot is slot and job.state is RUNNING:
                 yield job
 
+    def _ahead(self) -> Iterator[Job]:
+        if self.ahead:
+            for pool in self.pools:
+                for slot in pool.all_slots:
+                    yield from (job for job in slot.ahead if not job.state.settled)
+
     def alive(self) -> Iterator[Job]:
         """Iterate over every job that has not settled. Cost: O(jobs)."""
         yield from self.running()
         yield from self.queue
+        yield from self._ahead()
         for timer in self.timers:
             if timer.kind in (TimerKind.DELAY, TimerKind.BACKOFF):
                 yield timer.job

@@ -94,6 +94,23 @@ class WorkerReturned(Event):
 
 
 @attrs.frozen(kw_only=True)
+class WorkerStarted(Event):
+    """A worker of a pool that announces them is up; its slot takes jobs."""
+
+    pool: str
+    worker: str
+
+
+@attrs.frozen(kw_only=True)
+class WorkerLost(Event):
+    """A worker ended: it died, was killed, or was retired (`error` is None); its slot is down until the next is up."""
+
+    pool: str
+    worker: str
+    error: str | None
+
+
+@attrs.frozen(kw_only=True)
 class PoolAdded(Event):
     """A pool was added to its group."""
 

@@ -30,6 +30,11 @@ def i1_one_place(core: Core) -> None:
         _require(job.state is WAITING, "I1", f"job {job.id} is in the front queue and {job.state.name}")
     for job in core.running():
         _require(job.state is RUNNING, "I1", f"job {job.id} is in a slot and {job.state.name}")
+    for pool in core.pools:
+        for slot in pool.all_slots:
+            for job in slot.ahead:
+                lies = job.state.settled or (job.lies_ahead and job.slot is slot)
+                _require(lies, "I1", f"job {job.id} lies ahead in {slot.worker} and is {job.state.name}")
     for timer in core.timers:
         expected = {TimerKind.DELAY: DELAYED, TimerKind.BACKOFF: BACKING_OFF}.get(timer.kind)
         if expected is not None:
@@ -53,6 +58,13 @@ def i3_slots(core: Core) -> None:
         for slot in pool.all_slots:
             if slot.job is not None:
                 _require(id(slot) not in free, "I3", f"{slot.worker} is free and runs job {slot.job.id}")
+            if slot.down:
+                _require(id(slot) not in free, "I3", f"{slot.worker} is free and has no worker")
+                _require(slot.job is None and not slot.ahead, "I3", f"{slot.worker} is down and has a job")
+        down = sum(slot.down for slot in pool.all_slots)
+        _require(pool.down == down, "I3", f"{pool.pool_id} counts {pool.down} slots down, has {down}")
+        ahead = sum(len(slot.ahead) for slot in pool.all_slots)
+        _require(ahead <= pool.group.prefetch, "I3", f"{pool.pool_id} holds {ahead} jobs ahead")
         running = sum(1 for _ in pool.running())
         _require(running <= pool.in_use <= pool.slots, "I3", f"{pool.pool_id}: {running} run")
 
@@ -118,11 +130,11 @@ def i10_limits(core: Core) -> None:
 def i11_capacity(core: Core) -> None:
     """Admission never lifts the queue over its capacity; only jobs that come back from a slot do."""
     queue = core.queue
-    held = sum(1 for job in core.alive() if job.state is not RUNNING)
+    held = sum(1 for job in core.alive() if job.state is not RUNNING and not job.lies_ahead)
     _require(queue.held == held, "I11", f"the queue counts {queue.held} jobs and holds {held}")
     came_back = sum(1 for job in core.alive() if job.attempt and job.state is not RUNNING)
     # One that came back may have been shed for a newcomer, which then has its place.
-    slots = sum(pool.slots for pool in core.pools)
+    slots = sum(pool.slots + pool.group.prefetch for pool in core.pools)
     within = held <= queue.capacity + came_back + slots
     _require(within, "I11", f"{held} jobs exceed capacity {queue.capacity}")
 

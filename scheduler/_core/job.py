@@ -159,8 +159,8 @@ class Job:
     waiting_since: float
     started_at: float
     ended_at: float | None
-    #: The slot of the current or last attempt; None before the first and while an attempt that
-    #: outlived its limit still occupies its slot.
+    #: The slot of the current or last attempt, or the one that the job lies ahead in; None before that
+    #: and while an attempt that outlived its limit still occupies its slot.
     slot: Place | None
     #: How many attempts have started.
     attempt: int
@@ -192,10 +192,15 @@ class Job:
         """The tenant the job was submitted for."""
         return self.options.tenant
 
+    @property
+    def lies_ahead(self) -> bool:
+        """Whether a worker holds the job beyond the one it runs: out of the front queue, and not started."""
+        return self.state is WAITING and self.slot is not None
+
     def all_attempts(self) -> tuple[Attempt, ...]:
         """Return the attempts so far, oldest first."""
         ended = () if self.extra is None else tuple(self.extra.history)
-        if self.slot is None:
+        if self.slot is None or self.lies_ahead:
             return ended
         settled = self.state.settled
         last = Attempt(

@@ -15,6 +15,7 @@ from policies.contracts import Admission
 from .._errors import JobInterrupted, JobShed, QueueFull
 from . import events
 from .books import Books, describe
+from .front_queue import order
 from .job import Attempt, Job
 from .pool_table import Slot
 from .states import (
@@ -67,6 +68,8 @@ class MainPath(Books):
             return self._enter(job, now)
         queue.held += 1
         line.push(job)
+        if self.ahead:
+            self.overtake(job)
         return None
 
     def _admit(self, job: Job, now: float) -> None:
@@ -128,7 +131,19 @@ class MainPath(Books):
             line.push(job)
         if line.broken:
             self.settle(job, FAILED, self.broken(line.groups), now)
+        elif self.ahead:
+            self.overtake(job)
         return None
+
+    def overtake(self, job: Job) -> None:
+        """Have those taken back that lie ahead and would start later than `job`. Cost: O(slots)."""
+        place = order(job)
+        for group in job.line.groups:
+            for pool in group.pools:
+                for slot in pool.all_slots:
+                    if slot.ahead and order(slot.ahead[-1]) > place:
+                        self.left.recalls.append(slot)
+                        self.dirty = True
 
     def _start(self, job: Job, slot: Slot, now: float) -> None:
         # No call up to the blank line: an interrupt (Ctrl-C) leaves all of it or nothing.
@@ -303,10 +318,11 @@ class MainPath(Books):
             ledger.expired += 1
         else:
             ledger.shed += 1
-        if before is not RUNNING:
+        waited = before is not RUNNING and (before is not WAITING or job.slot is None)
+        if waited:  # and did not lie ahead
             self.queue.held -= 1
 
-        if before is WAITING:
+        if waited and before is WAITING:
             job.line.discard(job)
         self.timers.disarm(job)
         if self.observed:

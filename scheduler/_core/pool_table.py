@@ -6,7 +6,7 @@ as their pool, so that binding a job to one allocates nothing.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +18,9 @@ from .statistics import Meter
 
 _NOWHERE = Meter()
 
+#: What lies ahead in a slot in which nothing ever did; never written to.
+NOTHING_AHEAD: deque[Job] = deque()
+
 
 @attrs.define(eq=False)
 class Slot:
@@ -25,7 +28,7 @@ class Slot:
 
     A slot is *free* (on its pool's free list), *bound* (``job`` is running here) or *held*: its
     worker is still busy with something that is no attempt any more, a call that outlived its limit
-    or the done-callbacks of the job that just settled.
+    or the done-callbacks of the job that just settled. It is *down* while it has no worker.
     """
 
     pool: PoolRecord
@@ -44,6 +47,10 @@ class Slot:
     held: bool = False
     #: The job waits for another job's result, or for room in the front queue.
     blocked: bool = False
+    #: There is no worker here now, and no call can be given to it.
+    down: bool = False
+    #: Jobs that the worker holds beyond the one it runs, in the order in which it will start them.
+    ahead: deque[Job] = NOTHING_AHEAD
 
     @property
     def pool_id(self) -> str:
@@ -68,13 +75,17 @@ class PoolRecord:
     all_slots: tuple[Slot, ...] = ()
     #: Free slots, last freed on top: its worker's caches are the warmest.
     free: list[Slot] = attrs.Factory(list)
+    #: How many of the slots have no worker now.
+    down: int = 0
+    #: Seconds that an urgent job may wait behind what lies ahead here, as the pool measures it.
+    inversion_bound: float = 0.0
     #: What runs the calls; the core passes it on and never looks at it.
     runner: Any = None
 
     @property
     def in_use(self) -> int:
-        """How many slots are not free."""
-        return self.slots - len(self.free)
+        """How many slots are taken: not free, and not without a worker."""
+        return self.slots - len(self.free) - self.down
 
     @property
     def load(self) -> float:
@@ -99,6 +110,12 @@ class GroupRecord:
     reserve_for: int | None = None
     dedicated: bool = False
     coroutines: bool = False
+    #: Slots take calls only once their worker has been announced.
+    announces: bool = False
+    #: An attempt that is asked to stop is stopped, whatever it does.
+    kills: bool = False
+    #: How many calls a pool may hold beyond its slots.
+    prefetch: int = 0
     min_pools: int = 1
     max_pools: int | None = None
     pools: list[PoolRecord] = attrs.Factory(list)
@@ -147,7 +164,12 @@ class PoolTable:
         pool.all_slots = tuple(
             Slot(pool=pool, index=index, worker=f"{pool.pool_id}/{index + 1}") for index in range(group.slots)
         )
-        pool.free = list(reversed(pool.all_slots))
+        if group.announces:
+            pool.down = pool.slots
+            for slot in pool.all_slots:
+                slot.down = True
+        else:
+            pool.free = list(reversed(pool.all_slots))
         return pool
 
     def add(self, pool: PoolRecord) -> None:

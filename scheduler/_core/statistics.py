@@ -129,6 +129,7 @@ class Ledger:
         "failed",
         "late",
         "numbers",
+        "recalled",
         "rejected",
         "renumbered",
         "retries",
@@ -139,7 +140,7 @@ class Ledger:
     def __init__(self) -> None:
         #: Numbers given out: one to every submission, one more to a delayed job that became due.
         self.numbers = self.renumbered = 0
-        self.rejected = self.retries = self.late = 0
+        self.rejected = self.retries = self.late = self.recalled = 0
         self.succeeded = self.failed = self.cancelled = self.expired = self.shed = 0
 
     @property
@@ -175,6 +176,12 @@ class PoolStatistics:
     started_at: float
     #: Workers busy with an attempt that has outlived its limit.
     overdue: int = 0
+    #: Slots without a worker: not started yet, or being replaced.
+    down: int = 0
+    #: Jobs that its workers hold beyond those they run.
+    ahead: int = 0
+    #: Seconds that an urgent job may wait behind those, as measured; 0 where nothing lies ahead.
+    inversion_bound: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -201,6 +208,8 @@ class Statistics:
     retries: int
     #: Outcomes that arrived after their attempt had been given up, and were dropped.
     late: int
+    #: Jobs that were given to a worker, not begun, and taken back; no attempt was charged.
+    recalled: int
     capacity: int
     waits: Mapping[tuple[int, str], Histogram] = attrs.field(repr=False)
     run_times: Mapping[tuple[int, str], Histogram] = attrs.field(repr=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,18 +55,18 @@ def test_a_pool_whose_initializer_raises_says_so_once():
 class _Forgetful(ThreadPool):
     """A pool that delivers nothing that failed."""
 
-    def open(self, pool_id: str, deliver: Any, broken: Any) -> Any:
+    def open(self, pool_id: str, front: Any) -> Any:
         def swallow(slot: int, value: object, error: BaseException | None) -> Any:
-            return None if error is not None else deliver(slot, value, error)
+            return None if error is not None else front.deliver(slot, value, error)
 
-        return super().open(pool_id, swallow, broken)
+        return super().open(pool_id, SimpleNamespace(deliver=swallow, broken=front.broken))
 
 
 class _Keeper(ThreadPool):
     """A pool that remembers its calls."""
 
-    def open(self, pool_id: str, deliver: Any, broken: Any) -> Any:
-        pool = super().open(pool_id, deliver, broken)
+    def open(self, pool_id: str, front: Any) -> Any:
+        pool = super().open(pool_id, front)
         kept: list[object] = []
         run: Callable[..., None] = pool.run
 

@@ -21,7 +21,7 @@ from scheduler import (
     SchedulerClosed,
     current_job,
 )
-from scheduler._core.core import JOBS_PER_TURN
+from scheduler._core.capacity import JOBS_PER_TURN
 from scheduler.testing import RecordedEvents
 
 SETTLED = ("succeeded", "failed", "cancelled", "expired", "shed")
@@ -477,16 +477,18 @@ class SlowRecipe:
     prefetch = 0
     runs_coroutines = False
     dedicated = False
+    announces = False
+    kills = False
 
     def __init__(self, gate):
         self._gate = gate
         self.opened = 0
 
-    def open(self, pool_id, deliver, broken):
+    def open(self, pool_id, front):
         self.opened += 1
         if self.opened > 1:
             self._gate.stop_here()
-        return ThreadPool(slots=1).open(pool_id, deliver, broken)
+        return ThreadPool(slots=1).open(pool_id, front)
 
 
 def test_a_pool_that_opens_while_the_scheduler_closes_does_not_tear_the_closing(
@@ -731,9 +733,11 @@ def test_a_pool_whose_stop_raises_does_not_tear_the_closing(open_scheduler, monk
         prefetch = 0
         runs_coroutines = False
         dedicated = False
+        announces = False
+        kills = False
 
-        def open(self, pool_id, deliver, broken):
-            pool = ThreadPool(slots=1).open(pool_id, deliver, broken)
+        def open(self, pool_id, front):
+            pool = ThreadPool(slots=1).open(pool_id, front)
             stop = pool.stop
 
             def stop_badly(timeout):

@@ -6,7 +6,8 @@ import random
 import pytest
 
 from policies import Block, FixedBackoff, LeastLoaded, StrictPriority
-from scheduler._core.core import JOBS_PER_TURN, TIMERS_PER_TURN, Core
+from scheduler._core.capacity import JOBS_PER_TURN
+from scheduler._core.core import TIMERS_PER_TURN, Core
 from scheduler._core.invariants import InvariantBroken, check
 from scheduler._core.job import Job, JobOptions
 from scheduler._core.states import PoolState

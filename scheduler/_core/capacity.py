@@ -1,0 +1,132 @@
+"""Pools come and go, and what waits meets the slots that they bring."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from . import events
+from .books import describe
+from .main_path import MainPath
+from .pool_table import GroupRecord, PoolRecord
+from .states import FAILED, PoolState
+
+#: Jobs that are ended many at once, in one turn (law 5). Arbitrary. `_stopping` keeps to it too.
+JOBS_PER_TURN = 256
+
+
+class Capacity(MainPath):
+    """Adds pools, cordons and drains them, and dispatches."""
+
+    def make_pool(self, group: GroupRecord, now: float) -> PoolRecord:
+        """Return the record of one more pool of `group`, not yet on the books; its id is taken."""
+        return self.pools.make(group, now)
+
+    def add_pool(self, pool: PoolRecord, now: float) -> None:
+        """Put a new pool on the books, STARTING; it takes jobs from `pool_up` on."""
+        self.now = now
+        self.pools.add(pool)
+        if self.observed:
+            name = pool.group.name
+            self.emit(events.PoolAdded(time=now, pool=pool.pool_id, group=name, slots=pool.slots))
+
+    def pool_up(self, pool: PoolRecord, now: float) -> None:
+        """Let a pool that is STARTING or CORDONED take jobs, and give it what waits."""
+        self.now = now
+        if self.observed and pool.state is PoolState.CORDONED:
+            self.emit(events.PoolUncordoned(time=now, pool=pool.pool_id))
+        self.pools.move(pool, PoolState.ACCEPTING)
+        if pool.group.broken is not None:  # a new pool makes it whole
+            pool.group.broken = None
+            for line in pool.group.lines:
+                line.look()
+        self.dispatch(now)
+
+    def cordon(self, pool: PoolRecord, now: float) -> None:
+        """Let a pool take no more jobs until it is told otherwise."""
+        self.now = now
+        self.pools.move(pool, PoolState.CORDONED)
+        self._empty(pool)
+        if self.observed:
+            self.emit(events.PoolCordoned(time=now, pool=pool.pool_id))
+
+    def drain(self, pool: PoolRecord, now: float) -> None:
+        """Let a pool take no more jobs, finish what it runs, and go."""
+        self.now = now
+        self.pools.move(pool, PoolState.DRAINING)
+        self._empty(pool)
+        if self.observed:
+            running = sum(1 for _ in pool.running())
+            self.emit(events.PoolDraining(time=now, pool=pool.pool_id, running=running))
+        self.stop_if_empty(pool, now)
+
+    def _empty(self, pool: PoolRecord) -> None:
+        """Have everything taken back that its workers have not begun."""
+        for slot in pool.all_slots:
+            if slot.ahead:
+                self.left.recalls.append(slot)
+                self.dirty = True
+
+    def drain_for_good(self, pool: PoolRecord, now: float) -> None:
+        """Drain a pool because the scheduler closes, whatever its state."""
+        if pool.state in (PoolState.STARTING, PoolState.ACCEPTING, PoolState.CORDONED):
+            self.drain(pool, now)
+
+    def pool_failed(self, pool: PoolRecord, error: BaseException, now: float) -> bool:
+        """Take a pool out for good; when it was its group's last, fail the jobs only that group takes.
+
+        Returns whether `fail_some` has more of them to fail.
+        """
+        self.now = now
+        if pool.state in (PoolState.FAILED_TO_START, PoolState.STOPPED, PoolState.DRAINING):
+            return False
+        self.pools.move(pool, PoolState.FAILED_TO_START)
+        if self.observed:
+            self.emit(events.PoolFailed(time=now, pool=pool.pool_id, error=describe(error)))
+        group = pool.group
+        if not group.capacity_pools():
+            group.broken = error
+            for line in group.lines:
+                line.look()
+        self.stop_if_empty(pool, now)
+        return self.fail_some(now)
+
+    def fail_some(self, now: float) -> bool:
+        """Fail jobs that no pool will ever take, at most JOBS_PER_TURN; return whether any are left."""
+        self.now = now
+        room = JOBS_PER_TURN
+        for line in self.queue.lines.values():
+            if line.broken:
+                for job in list(islice(line, room)):
+                    self.settle(job, FAILED, self.broken(line.groups), now)
+                    room -= 1
+                if line.best is not None:
+                    return True
+        return False
+
+    def pause(self, now: float) -> None:
+        """Start nothing until `resume`."""
+        self.now = now
+        self.paused = True
+
+    def resume(self, now: float) -> None:
+        """Dispatch again after a pause."""
+        self.now = now
+        self.paused = False
+        self.dispatch(now)
+
+    def dispatch(self, now: float) -> None:
+        """Start waiting jobs as long as any of them has a free slot. Cost: O(lines) a start."""
+        if self.paused:
+            return
+        lines = self.queue.lines.values()
+        while (line := self.dispatcher.first_startable(lines)) is not None:
+            job = line.pop()
+            assert job is not None
+            slot = self.dispatcher.take_slot(job.line, job)
+            assert slot is not None
+            self.queue.held -= 1
+            self._start(job, slot, now)
+            self.left.starts.append(slot)
+            self.dirty = True
+        if self.gate.door:
+            self._open_door(now)
