@@ -6,6 +6,7 @@ as it is asked to. This package imports neither `scheduler` nor `policies`.
 
 from __future__ import annotations
 
+from ._process_recycle import Recycle
 from .contract import (
     AheadPool,
     Call,
@@ -16,9 +17,12 @@ from .contract import (
     Pool,
     PoolRecipe,
     PoolStopped,
+    RemoteError,
+    RemoteTraceback,
     WorkerGone,
 )
 from .inline_pool import InlinePool
+from .process_pool import ProcessPool
 from .thread_pool import ThreadPool
 
 __distribution__ = "two-tier-scheduler"
@@ -34,6 +38,10 @@ __all__ = [
     "Pool",
     "PoolRecipe",
     "PoolStopped",
+    "ProcessPool",
+    "Recycle",
+    "RemoteError",
+    "RemoteTraceback",
     "ThreadPool",
     "WorkerGone",
 ]

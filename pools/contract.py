@@ -187,9 +187,29 @@ class WorkerGone(CallAbandoned):
         self.stderr = stderr
 
 
+class RemoteError(Exception):
+    """Stands for an exception that could not be sent: its text names the type and what that said."""
+
+
+class RemoteTraceback(Exception):
+    """The traceback of where an exception was raised in another process, as text: the exception's cause."""
+
+    def __str__(self) -> str:
+        return f"\n\n{self.args[0] if self.args else ''}"
+
+
 def check_slots(kind: str, slots: object) -> None:
     """Raise unless `slots` is a positive integer."""
     if isinstance(slots, bool) or not isinstance(slots, int):
         raise TypeError(f"{kind}(slots=) must be a positive integer, not {reprlib.repr(slots)}")
     if slots < 1:
         raise ValueError(f"{kind}(slots=) must be at least 1, not {slots}")
+
+
+def check_seconds(name: str, value: object, *, above_zero: bool = False) -> None:
+    """Raise unless `value` is finite seconds, not negative."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be seconds, a number, not {reprlib.repr(value)}")
+    if not 0 <= value < float("inf") or (above_zero and value == 0):
+        limit = "more than 0" if above_zero else "at least 0"
+        raise ValueError(f"{name} must be finite seconds, {limit}, not {reprlib.repr(value)}")

@@ -355,4 +355,6 @@ class Driver(Desk):
         except Exception:
             pool.runner.drain()
             raise
+        finally:
+            front.opened.set()
         return pool.pool_id

@@ -6,6 +6,7 @@ and whose messages cost: several outcomes for several calls in one turn, and cal
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,10 +34,18 @@ class PoolFront:
         self._pool = pool
         self._blame = blame
         self.deliver = deliver
-        self.broken = broken
+        self._say_broken = broken
+        #: Set once the pool is on the books, or will not be: its workers may be faster than that.
+        self.opened = threading.Event()
+
+    def broken(self, error: BaseException) -> None:
+        """Hear that the pool can run nothing any more, and why."""
+        self.opened.wait()
+        self._say_broken(error)
 
     def ready(self, slot: int, worker: str) -> Sequence[Call]:
         """Hear that `slot` has a worker, so named; return its first call, if one waits."""
+        self.opened.wait()
         calls: Any = self._desk.turn(lambda now: self._desk.core.ready(self._slots[slot], worker, now))
         return calls  # type: ignore[no-any-return]
 

@@ -31,6 +31,8 @@ class Ahead(Capacity):
         """Take note that a slot has a worker, and give it its first job. Cost: as `refill`."""
         self.now = now
         pool = slot.pool
+        if pool not in pool.group.pools:
+            return ()
         slot.worker = worker
         if slot.down:
             slot.down = False

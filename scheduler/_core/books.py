@@ -123,7 +123,7 @@ class Books:
 
     def stop_if_empty(self, pool: PoolRecord, now: float) -> None:
         """Let a pool go that takes nothing any more and has run its last job."""
-        if pool.in_use:
+        if pool.in_use or pool not in pool.group.pools:
             return
         if pool.state is PoolState.DRAINING:
             self.pools.move(pool, PoolState.STOPPED)

@@ -136,6 +136,10 @@ class LoneFuture(JobHandle):
     def _condition(self):
         return _Condition(self)
 
+    @_condition.setter
+    def _condition(self, ours):
+        """Ignore the scheduler's: there is none."""
+
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
         if name in ("_written", "_exception", "_result"):

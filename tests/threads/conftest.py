@@ -7,11 +7,15 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 import scheduler
 import scheduler._turn
+
+# Worker processes import their calls from here: `process_jobs`.
+sys.path.insert(0, str(Path(__file__).parent))
 
 #: Seconds after which a test gives up waiting for what should take milliseconds.
 PATIENCE = 20.0

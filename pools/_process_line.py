@@ -1,0 +1,309 @@
+"""One worker process as its pool sees it: started, fed, listened to, killed.
+
+Not thread-safe but for `recall`'s use under the shepherd's lock; see `_process_shepherd`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import select
+import signal
+import socket
+import tempfile
+import threading
+import time
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from . import _process_worker
+from ._process_wire import (
+    CALL,
+    HEAD,
+    LARGE,
+    MESSAGE_MAX,
+    PHASES,
+    Buffers,
+    Frame,
+    Frames,
+    head,
+)
+
+#: Whether the kernel keeps messages whole, so that what lies unread can be taken back.
+WHOLE_MESSAGES = hasattr(socket, "AF_UNIX") and hasattr(socket, "SOCK_SEQPACKET")
+
+#: Starting a process, and asking for its exit code, are not thread-safe in `multiprocessing`.
+_starting = threading.Lock()
+#: Lines of standard error that are kept for the case that the worker dies, and bytes at most.
+_LINES_KEPT, _BYTES_KEPT = 20, 4096
+
+#: The pool's ends of every line, for a forked child to close: or no worker would see its pool go.
+_ends: set[socket.socket] = set()
+
+
+class Line:
+    """A worker process, both lines to it, and what it last wrote to its standard error."""
+
+    def __init__(self, context: Any, name: str, wake: socket.socket) -> None:
+        self.name = name
+        self.since = time.monotonic()
+        kind = socket.SOCK_SEQPACKET if WHOLE_MESSAGES else socket.SOCK_STREAM
+        self._calls, self._unread = _pair(kind)
+        self._stream, theirs = _pair(socket.SOCK_STREAM)
+        self._frames = Frames()
+        self._said = b""
+        marks, self._phase = _shared_byte()
+        self._errors, errors = os.pipe()
+        os.set_blocking(self._errors, False)
+        arguments = (self._unread, theirs, marks, Connection(errors), WHOLE_MESSAGES)
+        self.process = context.Process(target=_enter, args=arguments, name=f"two-tier-scheduler-{name}")
+        try:
+            with _starting:
+                self.process.start()
+        except BaseException:
+            self._close_lines()
+            raise
+        finally:
+            theirs.close()
+            arguments[3].close()
+            if marks is not None:
+                marks.close()
+            if not WHOLE_MESSAGES:
+                self._unread.close()
+        self._stream.setblocking(False)
+        self._watch = Watch(self._stream, wake, self.process.sentinel, self._errors)
+
+    # Sending
+
+    def send(self, entry: Any) -> bool:
+        """Put a call on the call line; return False when that has no room. Never blocks."""
+        return self._put(HEAD.pack(CALL, entry.number, 0.0, len(entry.body), 0) + entry.body)
+
+    def announce(self, entry: Any) -> bool:
+        """Say on the call line that a large call follows on the stream."""
+        return self._put(head(LARGE, entry.number, 0.0, entry.body, entry.buffers))
+
+    def _put(self, message: bytes) -> bool:
+        try:
+            self._calls.send(message, getattr(socket, "MSG_DONTWAIT", 0))
+        except BlockingIOError:
+            return False
+        except OSError:  # it is gone: whoever watches it finds out
+            return True
+        return True
+
+    def push(self, parts: list[memoryview]) -> bool:
+        """Send what fits of `parts` down the stream, taking it off; return whether all of it is sent."""
+        while parts:
+            try:
+                sent = self._stream.send(parts[0])
+            except BlockingIOError:
+                return False
+            except OSError:
+                parts.clear()
+                return True
+            parts[0] = parts[0][sent:]
+            if not parts[0]:
+                del parts[0]
+        return True
+
+    def recall(self) -> list[int]:
+        """Take every unread message back off the call line; return the numbers of their calls."""
+        numbers: list[int] = []
+        while WHOLE_MESSAGES:
+            try:  # by flag: the worker's end is the same open file, and must go on blocking
+                message = self._unread.recv(MESSAGE_MAX + HEAD.size, socket.MSG_DONTWAIT)
+            except OSError:
+                break
+            if not message:
+                break
+            numbers.append(HEAD.unpack_from(message)[1])
+        return numbers
+
+    # Listening
+
+    def wait(self, timeout: float | None, *, pushing: bool) -> set[str]:
+        """Wait until something is to be read, the process ends, somebody wakes us, or time is up; say what."""
+        return self._watch.wait(timeout, pushing=pushing)
+
+    def read(self) -> list[Frame] | None:
+        """Return the messages that have come complete; None at the end of the stream."""
+        try:
+            return self._frames.read(self._stream.recv_into, self._stream.recv)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+
+    def read_to_the_end(self) -> list[Frame]:
+        """Return what a dead worker had still sent."""
+        frames: list[Frame] = []
+        while True:
+            try:
+                more = self._frames.read(self._stream.recv_into, self._stream.recv)
+            except OSError:
+                return frames
+            if more is None:
+                return frames
+            frames += more
+
+    def pass_on_errors(self) -> None:
+        """Hand on what the worker wrote to its standard error, and keep the last lines."""
+        with contextlib.suppress(OSError):
+            while chunk := os.read(self._errors, 65536):
+                self._said = (self._said + chunk)[-_BYTES_KEPT:]
+                with contextlib.suppress(OSError):
+                    os.write(2, chunk)
+
+    @property
+    def last_lines(self) -> str:
+        """The last lines of the worker's standard error."""
+        return b"\n".join(self._said.splitlines()[-_LINES_KEPT:]).decode(errors="replace")
+
+    @property
+    def phase(self) -> str:
+        """What the worker is doing, or was when it died."""
+        if self._phase is None:
+            return PHASES[b"r"]
+        return PHASES.get(self._phase[0:1], PHASES[b"s"])
+
+    @property
+    def between_calls(self) -> bool:
+        """Whether the worker is surely in no call."""
+        return self.phase in (PHASES[b"b"], PHASES[b"s"], PHASES[b"i"])
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        with _starting:
+            alive: bool = self.process.is_alive()
+        return alive
+
+    # Ending
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM to the worker and what it started; where there is none, the end."""
+        self._signal(getattr(signal, "SIGTERM", None))
+
+    def kill(self) -> None:
+        """SIGKILL to the worker and what it started."""
+        self._signal(getattr(signal, "SIGKILL", None))
+
+    def _signal(self, number: Any) -> None:
+        pid = self.process.pid
+        if pid is None or not self.alive:
+            return
+        if number is None or not hasattr(os, "killpg"):
+            self.process.kill()
+            return
+        with contextlib.suppress(OSError):
+            os.kill(pid, number)
+        # Its group: not before it has made itself one, or the group would be ours.
+        with contextlib.suppress(OSError):
+            if os.getpgid(pid) == pid:
+                os.killpg(pid, number)
+
+    def dismiss(self) -> None:
+        """Close the call line: the worker ends when it has run what it has."""
+        _ends.discard(self._calls)
+        self._calls.close()
+
+    def end(self, timeout: float, *, now: bool = False) -> int | None:
+        """See the process end, within `timeout` seconds or by force; return its exit code."""
+        if not now:
+            self.process.join(timeout)
+        if self.alive:
+            self.kill()
+            self.process.join(timeout)
+        self.pass_on_errors()
+        pid = self.process.pid
+        if hasattr(os, "killpg") and pid is not None:
+            # What it had started. A group that has members keeps its number from being used anew.
+            with contextlib.suppress(OSError):
+                os.killpg(pid, signal.SIGKILL)
+        with _starting:
+            code: int | None = self.process.exitcode
+        return code
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._watch.close()
+        self._close_lines()
+
+    def _close_lines(self) -> None:
+        for line in (self._calls, self._unread, self._stream):
+            _ends.discard(line)
+            line.close()
+        os.close(self._errors)
+        if self._phase is not None:
+            self._phase.close()
+
+
+class Watch:
+    """Waits for several things at once. Cost: 2 µs with ``poll``; building a selector each time would be 15."""
+
+    def __init__(self, stream: socket.socket, wake: socket.socket, sentinel: int, errors: int) -> None:
+        self._names = {stream.fileno(): "stream", wake.fileno(): "wake", sentinel: "end", errors: "errors"}
+        self._stream = stream.fileno()
+        self._poll: Any = select.poll() if hasattr(select, "poll") else None
+        self._objects: list[Any] = [stream, wake, sentinel]
+        if self._poll is not None:
+            for file in self._names:
+                self._poll.register(file, select.POLLIN)
+
+    def wait(self, timeout: float | None, *, pushing: bool) -> set[str]:
+        """Return the names of what is ready: stream, wake, end, errors, and room when `pushing` and there is some."""
+        if self._poll is None:
+            ready = wait(self._objects, 0.01 if pushing else timeout)
+            names = {self._names[thing if isinstance(thing, int) else thing.fileno()] for thing in ready}
+            return names | {"room"} if pushing else names
+        if pushing:
+            self._poll.modify(self._stream, select.POLLIN | select.POLLOUT)
+        found = self._poll.poll(None if timeout is None else max(0, int(timeout * 1000 + 0.999)))
+        names = set()
+        for file, events in found:
+            if events & ~select.POLLOUT:
+                names.add(self._names[file])
+            if events & select.POLLOUT:
+                names.add("room")
+            if self._names[file] == "errors" and events & select.POLLHUP and not events & select.POLLIN:
+                self._poll.unregister(file)  # nobody holds the other end: it would be ready for ever
+        if pushing:
+            self._poll.modify(self._stream, select.POLLIN)
+        return names
+
+    def close(self) -> None:
+        """Forget what was watched."""
+        self._names.clear()
+        self._objects.clear()
+
+
+def pieces(body: bytes, buffers: Buffers, *, announced: bool) -> list[memoryview]:
+    """Return what to send down the stream for a thing whose head has, or has not, been sent already."""
+    start = [] if announced else [memoryview(head(LARGE, 0, 0.0, body, buffers))]
+    return [piece for piece in (*start, memoryview(body), *(b.cast("B") for b in buffers)) if piece.nbytes]
+
+
+def _enter(*arguments: Any) -> None:
+    """Begin in the worker process."""
+    for line in tuple(_ends):  # only a forked child has any
+        line.close()
+    _process_worker.main(*arguments)
+
+
+def _pair(kind: int) -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair(type=kind)
+    _ends.add(ours)
+    return ours, theirs
+
+
+def _shared_byte() -> tuple[Any, Any]:
+    """Return one byte of memory that the worker writes and we read: to send, and to read; None where it cannot be had."""
+    if not hasattr(os, "setpgid"):
+        return None, None
+    with tempfile.TemporaryFile() as file:
+        file.truncate(mmap.PAGESIZE)
+        memory = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+        memory[0:1] = b"s"
+        return Connection(os.dup(file.fileno())), memory

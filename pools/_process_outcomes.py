@@ -1,0 +1,70 @@
+"""What a worker process sent, as a value or an error; and the error of one that is gone."""
+
+from __future__ import annotations
+
+import marshal
+import pickle
+import signal
+from typing import Any
+
+from ._process_line import Line
+from ._process_wire import ERROR, PHASES, Frame
+from .contract import Outcome, RemoteError, RemoteTraceback, WorkerGone
+
+
+def outcome_of(frame: Frame, worker: str) -> Outcome:
+    """Return what a worker sent as value, error and seconds."""
+    if frame.kind == ERROR:
+        return None, error_of(frame, worker), frame.seconds
+    try:
+        return frame.loads(), None, frame.seconds
+    except BaseException as error:
+        error.add_note(f"raised while unpickling the result that worker {worker} sent")
+        return None, error, frame.seconds
+
+
+def error_of(frame: Frame, worker: str) -> BaseException:
+    """Return the error that a worker sent, with its traceback, or with that as text."""
+    pickled, text, frames, name, words, phase = marshal.loads(frame.body)  # noqa: S302  our own worker's
+    error: BaseException
+    try:
+        error = pickle.loads(pickled)  # noqa: S301  our own worker's
+        if not isinstance(error, BaseException):
+            raise TypeError(f"{name} came back as {type(error).__name__}")
+    except BaseException:
+        error = RemoteError(f"{name}: {words}")
+    if phase in (b"u", b"p"):
+        error.add_note(f"raised while {PHASES[phase]} in worker {worker}")
+    trace = _traceback(frames)
+    if trace is not None:
+        error.__traceback__ = trace
+    else:
+        error.__cause__ = RemoteTraceback(text)
+    return error
+
+
+def _traceback(frames: Any) -> Any:
+    if frames is None:
+        return None
+    try:
+        from tblib import Traceback  # noqa: PLC0415  an extra
+
+        return Traceback.from_dict(frames).as_traceback()
+    except Exception:
+        return None
+
+
+def gone(line: Line, code: int | None, phase: str) -> WorkerGone:
+    """Return the error of a worker that ended: how, while doing what, and its last words."""
+    how = "ended without an exit code"
+    if code is not None:
+        how = f"ended with exit code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
+    words = f"; the last lines of its standard error:\n{line.last_lines}" if line.last_lines else ""
+    return WorkerGone(f"it {how} while {phase}{words}", phase=phase, exitcode=code, stderr=line.last_lines)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

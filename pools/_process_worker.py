@@ -1,0 +1,204 @@
+"""What runs in a worker process: receive a call, run it, send its outcome. Standard library only.
+
+It imports nothing of ours but the wire, and the calls that it is sent name nothing of ours at all: a
+function, its arguments, and back a value or an error.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import marshal
+import mmap
+import os
+import pickle
+import socket
+import time
+import traceback
+from contextlib import suppress
+from typing import Any
+
+from ._process_wire import (
+    CALL,
+    ERROR,
+    FAILED,
+    HEAD,
+    LARGE,
+    MESSAGE_MAX,
+    READY,
+    SIZE,
+    VALUE,
+    Buffers,
+    dumps,
+    head,
+)
+
+_now = time.perf_counter
+
+
+def main(calls: socket.socket, stream: socket.socket, marks: Any, errors: Any, whole_messages: bool) -> None:
+    """Serve one slot until the pool closes the call line. Runs in a process of its own."""
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # what the calls start dies with the worker; and Ctrl-C is for the parent alone
+    if errors is not None:
+        os.dup2(errors.fileno(), 2)
+        errors.close()
+    with suppress(Exception):  # a standard error that is no file
+        faulthandler.enable()
+    phase: Any = bytearray(1) if marks is None else mmap.mmap(marks.fileno(), 1)
+    worker = _Worker(calls, stream, phase, whole_messages=whole_messages)
+    if worker.initialize():
+        worker.serve()
+    stream.close()
+
+
+class _Worker:
+    """One process's side of the two lines."""
+
+    def __init__(
+        self, calls: socket.socket, stream: socket.socket, phase: Any, *, whole_messages: bool
+    ) -> None:
+        self._calls = calls
+        self._stream = stream
+        self._phase = phase
+        self._whole_messages = whole_messages
+        self._message = memoryview(bytearray(MESSAGE_MAX + HEAD.size))
+
+    def initialize(self) -> bool:
+        """Run the initializer, which comes as the first thing on the stream; return whether that went well."""
+        self._phase[0:1] = b"i"
+        try:
+            message = self._exactly(HEAD.size)
+            initializer, initargs = self._large(message)
+            if initializer is not None:
+                initializer(*initargs)
+        except BaseException as error:
+            self._send(FAILED, 0, 0.0, *describe(error))
+            return False
+        self._phase[0:1] = b"b"
+        self._send(READY, 0, 0.0, b"", [])
+        return True
+
+    def serve(self) -> None:
+        """Run calls until the line is closed."""
+        phase = self._phase
+        last = 0
+        while True:
+            message = self._next_message()
+            if not message:
+                return
+            kind, number, _, length, _ = HEAD.unpack_from(message)
+            if number <= last:  # sent twice, by somebody who was interrupted after the first time
+                continue
+            last = number
+            seconds = 0.0
+            value: object = None
+            try:
+                phase[0:1] = b"u"
+                if kind == CALL:
+                    call = pickle.loads(message[HEAD.size : HEAD.size + length])  # noqa: S301  our own pool's
+                else:
+                    call = self._large(message)
+                function, args, kwargs = call
+                phase[0:1] = b"r"
+                started = _now()
+                try:
+                    value = function(*args, **kwargs) if kwargs else function(*args)
+                finally:
+                    seconds = _now() - started
+                phase[0:1] = b"p"
+                body, buffers = (b"", []) if value is None else dumps(value)
+                kind = VALUE
+            except BaseException as error:
+                kind = ERROR
+                body, buffers = describe(error, bytes(phase[0:1]))
+            call = function = args = kwargs = value = None  # before the outcome is seen
+            self._send(kind, number, seconds, body, buffers)
+            del body, buffers
+            phase[0:1] = b"b"
+
+    def _next_message(self) -> memoryview:
+        if self._whole_messages:
+            try:
+                return self._message[: self._calls.recv_into(self._message)]
+            except ConnectionError:
+                return self._message[:0]
+        fixed = self._exactly(HEAD.size, self._calls)
+        if not fixed:
+            return self._message[:0]
+        kind, _, _, length, count = HEAD.unpack_from(fixed)
+        rest = SIZE.size * count if kind == LARGE else length
+        return memoryview(bytes(fixed) + bytes(self._exactly(rest, self._calls)))
+
+    def _large(self, message: memoryview | bytearray) -> Any:
+        """Return what a message only announces: it follows on the stream."""
+        _, _, _, length, count = HEAD.unpack_from(message)
+        if len(message) > HEAD.size:
+            sizes = [SIZE.unpack_from(message, HEAD.size + SIZE.size * n)[0] for n in range(count)]
+        else:
+            sizes = [SIZE.unpack(self._exactly(SIZE.size))[0] for _ in range(count)]
+        body = self._exactly(length)
+        return pickle.loads(body, buffers=[self._exactly(size) for size in sizes])  # noqa: S301  our own pool's
+
+    def _exactly(self, size: int, line: socket.socket | None = None) -> bytearray:
+        """Receive so many bytes; fewer only when the line ends before."""
+        whole = bytearray(size)
+        view, receive = memoryview(whole), (line or self._stream).recv_into
+        while view:
+            got = receive(view)
+            if not got:
+                return bytearray()
+            view = view[got:]
+        return whole
+
+    def _send(self, kind: bytes, number: int, seconds: float, body: bytes, buffers: Buffers) -> None:
+        try:
+            if len(body) < MESSAGE_MAX and not buffers:
+                self._stream.sendall(HEAD.pack(kind, number, seconds, len(body), 0) + body)
+                return
+            self._stream.sendall(head(kind, number, seconds, body, buffers))
+            self._stream.sendall(body)
+            for buffer in buffers:
+                self._stream.sendall(buffer)
+        except ConnectionError:  # nobody is there any more
+            os._exit(1)
+
+
+def describe(error: BaseException, phase: bytes = b"r") -> tuple[bytes, Buffers]:
+    """Return an error as it travels: the pickle, or None; its traceback; and words for the case that it has none.
+
+    Marshalled, not pickled: what cannot be unpickled there must not take the words with it.
+    """
+    trace = error.__traceback__
+    below = trace.tb_next if trace is not None else None
+    try:
+        text = "".join(traceback.format_exception(type(error), error, below))
+    except Exception:
+        text = f"{type(error).__qualname__} (whose traceback cannot be printed)\n"
+    try:
+        words = str(error)
+    except Exception:
+        words = "(whose text cannot be had)"
+    try:
+        pickled = _pickled(error)
+    except Exception:
+        pickled = None
+    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    return marshal.dumps((pickled, text, _frames(below), name, words, phase)), []
+
+
+def _pickled(error: BaseException) -> bytes:
+    body, _ = dumps(error)
+    pickle.loads(body)  # noqa: S301  what cannot be made again here cannot there
+    return body
+
+
+def _frames(trace: Any) -> dict[str, Any] | None:
+    """Return the traceback as plain values, None without tblib."""
+    try:
+        from tblib import Traceback  # noqa: PLC0415  an extra
+
+        frames: dict[str, Any] = Traceback(trace).to_dict()
+        marshal.dumps(frames)
+    except Exception:
+        return None
+    return frames

@@ -1,0 +1,189 @@
+"""Calls for worker processes, which must be able to import them: this folder is on their path."""
+
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+
+class Boom(Exception):
+    """What a job raises on purpose."""
+
+
+def crash(how):
+    """End as badly as asked for."""
+    if how == "raise":
+        raise Boom("on purpose")
+    if how == "exit":
+        os._exit(7)
+    if how == "segfault":
+        ctypes.string_at(0)
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "ignore":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(600)
+    if how == "memory":
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (used + 2**27, hard))
+        try:
+            bytearray(2**29)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    return how
+
+
+class OnUnpickle:
+    """Crashes whoever unpickles it."""
+
+    def __init__(self, how):
+        self.how = how
+
+    def __reduce__(self):
+        return crash, (self.how,)
+
+
+class OnPickle:
+    """Crashes whoever pickles it."""
+
+    def __init__(self, how):
+        self.how = how
+
+    def __reduce__(self):
+        crash(self.how)
+        return str, ()
+
+
+def square(number):
+    return number * number
+
+
+def identity(value):
+    return value
+
+
+def ignore(*_arguments):
+    return None
+
+
+def return_on_unpickle(how):
+    return OnUnpickle(how)
+
+
+def return_on_pickle(how):
+    return OnPickle(how)
+
+
+def crash_later(how, seconds):
+    """Return now, and crash while nothing runs."""
+    timer = threading.Timer(seconds, crash, (how,))
+    timer.daemon = True
+    timer.start()
+
+
+def wait_for(path):
+    """Run until the file is there."""
+    while not Path(path).exists():
+        time.sleep(0.002)
+    return os.getpid()
+
+
+def touch_and_wait(touched, path):
+    """Say by a file that it runs, and run until the other file is there."""
+    Path(touched).touch()
+    return wait_for(path)
+
+
+def note(path, text):
+    """Add a line to a file; short ones are written whole."""
+    with Path(path).open("a") as file:
+        file.write(f"{text}\n")
+
+
+def spin(seconds):
+    """Compute for a while."""
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
+    return time.time()
+
+
+def sleep(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def pid():
+    return os.getpid()
+
+
+def fail(text):
+    raise ValueError(text)
+
+
+class Unpicklable(Exception):
+    """Cannot be made again from what pickling keeps."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def fail_unpicklably():
+    raise Unpicklable("one", "two")
+
+
+def complain(text):
+    print(text, file=sys.stderr, flush=True)
+    os._exit(3)
+
+
+def exit_by_system_exit():
+    raise SystemExit("leaving")
+
+
+def interrupt_keyboard():
+    raise KeyboardInterrupt("pressed")
+
+
+def start_a_child(path):
+    """Start a process that outlives nobody's attention, say which, and hang."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    note(path, child.pid)
+    time.sleep(600)
+
+
+def close_everything():
+    os.closerange(3, 1000)
+    return "closed"
+
+
+def modules():
+    return sorted(name for name in sys.modules if name.partition(".")[0] in ("scheduler", "policies"))
+
+
+kept = {}
+
+
+def remember(value):
+    kept["value"] = value
+
+
+def recall():
+    return kept["value"]
+
+
+def initialize_badly(path, how):
+    note(path, os.getpid())
+    crash(how)
+
+
+def allocate_and_keep(megabytes):
+    memory = kept["memory"] = bytearray(megabytes * 2**20)
+    memory[::4096] = b"x" * len(memory[::4096])  # touched, or it would not be there
+    return os.getpid()
