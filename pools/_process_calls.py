@@ -112,11 +112,8 @@ class Calls:
             line, entries = self._line, self._entries
             if line is None or len(entries) < 2:
                 return []
-            unread = set(line.recall())
             first = entries[0]
-            if first.sent and first.number in unread:  # the slot's own: put it back, nothing is before it
-                line.send(first)
-                unread.discard(first.number)
+            unread = set(line.recall(first.number))
             kept = [e for e in entries if e is first or (e.sent and e.number not in unread)]
             calls = [e.call for e in entries if e not in kept]
             self._entries = deque(kept)
@@ -171,7 +168,9 @@ class Calls:
         with self._lock:
             alone = len(self._entries) == 1
             for frame in frames:
-                self._entries.popleft()
+                number = self._entries.popleft().number
+                if number != frame.number:
+                    raise AssertionError(f"worker {self._worker} answered call {frame.number}, not {number}")
                 self.estimate.ran(frame.seconds)
                 if alone:  # nothing lay ahead: all that was not the run was the message
                     self.estimate.travelled(now - self._first_since - frame.seconds)

@@ -108,12 +108,22 @@ class Line:
                 del parts[0]
         return True
 
-    def recall(self) -> list[int]:
-        """Take every unread message back off the call line; return the numbers of their calls."""
+    def recall(self, first: int | None = None) -> list[int]:
+        """Take every unread message back off the call line; return the numbers of their calls.
+
+        Nothing while `first` is still unread: between taking it and the next one, the worker could read the
+        next one, and run it in the place of the first.
+        """
         numbers: list[int] = []
+        # By flag, not by mode: the worker's end is the same open file, and must go on blocking.
+        look = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_PEEK", 0)
+        take = getattr(socket, "MSG_DONTWAIT", 0)
         while WHOLE_MESSAGES:
-            try:  # by flag: the worker's end is the same open file, and must go on blocking
-                message = self._unread.recv(MESSAGE_MAX + HEAD.size, socket.MSG_DONTWAIT)
+            try:
+                head_only = self._unread.recv(HEAD.size, look)
+                if not head_only or HEAD.unpack_from(head_only)[1] == first:
+                    break
+                message = self._unread.recv(MESSAGE_MAX + HEAD.size, take)
             except OSError:
                 break
             if not message:

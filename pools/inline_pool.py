@@ -76,7 +76,8 @@ class _Inline:
             try:
                 value = following.run()
             except BaseException as error:
-                failure = error.with_traceback(error.__traceback__.tb_next if error.__traceback__ else None)
+                below = error.__traceback__.tb_next if error.__traceback__ else None
+                failure = BaseException.with_traceback(error, below)
             following = self._deliver(slot, value, failure)
 
     def holds(self, slot: int, call: Call) -> bool:

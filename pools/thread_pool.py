@@ -12,6 +12,7 @@ the process; at interpreter exit the scheduler waits for the others first.
 from __future__ import annotations
 
 import contextlib
+import logging
 import reprlib
 import threading
 import time
@@ -22,6 +23,8 @@ from typing import Any
 import attrs
 
 from .contract import Call, CallAbandoned, Front, PoolStopped, check_slots
+
+_log = logging.getLogger("two-tier-scheduler.pools")
 
 _THREAD_PREFIX = "two-tier-scheduler-"
 
@@ -99,7 +102,9 @@ class _Threads:
     def __init__(self, recipe: ThreadPool, pool_id: str, front: Front) -> None:
         self._recipe = recipe
         self._pool_id = pool_id
-        self._deliver = front.deliver
+        self._front, self._deliver = front, front.deliver
+        #: Slots that are down because the system would not give them a thread.
+        self._unstaffed: list[int] = []
         self._broken: Callable[[BaseException], None] | None = front.broken
         self._workers: list[_Worker | None] = [None] * recipe.slots
         self._draining = False
@@ -135,13 +140,18 @@ class _Threads:
         self._workers[slot] = worker
         try:
             worker.thread.start()
-        except RuntimeError as error:  # the system gives no more threads
-            self._workers[slot] = None
-            self._break(slot, error)
-        except BaseException:  # an interrupt: a worker without a thread must not keep the slot
-            if worker.claim.acquire(False):
-                self._workers[slot] = None
-            raise
+        except BaseException as error:
+            if not worker.claim.acquire(False):  # it runs: what was interrupted is the wait for that
+                raise
+            self._workers[slot] = None  # without a thread it must not keep the slot
+            if not isinstance(error, RuntimeError) or isinstance(error, RecursionError):
+                raise
+            # The system gives no more threads; it may later.
+            if any(other is not None for other in self._workers):
+                self._unstaffed.append(slot)
+                self._front.lost(slot, None, (call,))
+            else:
+                self._break(slot, error)
 
     def _work(self, worker: _Worker, slot: int) -> None:
         if not worker.claim.acquire(False):
@@ -162,20 +172,32 @@ class _Threads:
                     value = call.run()
                 except BaseException as error:
                     # Without this frame, or the traceback would keep the worker's variables.
-                    failure = error.with_traceback(_below(error))
+                    failure = BaseException.with_traceback(error, _below(error))
                 worker.call = (
                     None  # not earlier, see `holds`; not later, for then the slot may have the next one
                 )
                 if worker.abandoned:
                     return
-                call = deliver(slot, value, failure)
+                try:
+                    call = deliver(slot, value, failure)
+                except BaseException:  # a bug, ours or a policy's: the next call must find its worker
+                    _log.exception("worker %s/%d could not deliver an outcome", self._pool_id, slot + 1)
+                    call = None
                 del value, failure
             if self._draining:
                 return
+            if self._unstaffed:
+                self._staff()
             park()
             call = worker.call
             if call is None:
                 return
+
+    def _staff(self) -> None:
+        """Try again to start a thread that the system would not give, now that another one has nothing to do."""
+        slot = self._unstaffed.pop()
+        for call in self._front.ready(slot, f"{self._pool_id}/{slot + 1}"):
+            self._hire(slot, call)
 
     def _break(self, slot: int, error: BaseException) -> None:
         """Say once that nothing can run here, and give the call back."""

@@ -66,7 +66,7 @@ from ._errors import (
 from ._handle import JobHandle
 from ._group import PoolGroup
 from ._scheduler import DrainReport, Scheduler
-from ._stopping import Phase, ShutdownReport, UnfinishedJob
+from ._report import Phase, ShutdownReport, UnfinishedJob
 from ._submitter import Submitter
 
 __all__ = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import reprlib
 import threading
@@ -14,15 +15,18 @@ from typing import Any
 
 from ._assembly import line_for
 from ._core import events
+from ._core.deadlock import is_stuck
 from ._core.job import Attempt, JobOptions
 from ._core.pool_table import PoolRecord, Slot
 from ._core.states import RUNNING
-from ._current import current_slot
+from ._current import current_slot, occupied_slot
 from ._errors import SchedulerError, WouldDeadlock
 from ._handle import JobHandle, Watcher
 from ._linger import LINGER, linger
 from ._observers import Observer
-from ._turn import Turns
+from ._turn import Turns, reentered
+
+_log = logging.getLogger("two-tier-scheduler.driver")
 
 #: CPython's words, which programs look for.
 REFUSAL = "cannot schedule new futures after shutdown"
@@ -35,27 +39,23 @@ class Desk(Turns):
 
     def wait(self, handle: JobHandle[Any], timeout: float | None) -> None:
         """Block until the handle has settled; raise TimeoutError after `timeout` seconds."""
-        inside = current_slot()
-        if inside is not None and inside.pool not in self.core.pools:
-            inside = None
         if self.forked and not handle.state.settled:
             raise SchedulerError(f"job {handle.id} belongs to the parent process, which alone can settle it")
+        inside = self._inside()
         patient = timeout is None or timeout > LINGER
         if patient and inside is None and handle.state is RUNNING and linger(handle):
             return
         watcher = Watcher()
         with self.lock:
+            if self._busy:
+                raise reentered()
             if handle.state.settled:
                 return
-            if inside is not None:
-                inside.blocked = True
-                if timeout is None and handle.state is not RUNNING and self.core.would_deadlock(handle.line):
-                    inside.blocked = False
-                    raise WouldDeadlock(
-                        f"job {inside.job.id if inside.job else '?'} in {inside.worker} waits for job "
-                        f"{handle.id}, which cannot start: every slot it may use waits likewise; "
-                        "add a slot or a pool, or give the inner job a group of its own"
-                    )
+            if inside is not None and timeout is None:
+                inside.waits_for = handle
+                if is_stuck(handle, self.core.pools):
+                    inside.waits_for = None
+                    raise WouldDeadlock(_said(inside, handle))
             handle.watched_by(watcher)
         try:
             woken = (
@@ -63,7 +63,7 @@ class Desk(Turns):
             )
         finally:
             if inside is not None:
-                inside.blocked = False
+                inside.waits_for = None
         if not woken:
             with self.lock:
                 handle.forget(watcher)
@@ -72,9 +72,36 @@ class Desk(Turns):
                     f"job {handle.id} did not settle within {timeout} s; it is {handle.state.value}"
                 )
 
+    def _inside(self) -> Slot | None:
+        """Return the slot of this scheduler that the calling thread keeps busy, or None."""
+        slot = occupied_slot()
+        return None if slot is None or slot.pool not in self.core.pools else slot
+
+    def watched_from_outside(self, handle: JobHandle[Any]) -> None:
+        """Say it when a job begins to watch a handle in a way that cannot tell how long it will wait.
+
+        `concurrent.futures.wait`, `as_completed` and ``await`` look at a handle and then block by themselves.
+        """
+        if handle.state.settled:
+            return
+        if self.forked:
+            raise SchedulerError(f"job {handle.id} belongs to the parent process, which alone can settle it")
+        inside = self._inside()
+        if inside is None:
+            return
+        with self.lock:
+            before, inside.waits_for = inside.waits_for, handle
+            stuck = is_stuck(handle, self.core.pools)
+            inside.waits_for = before
+        if stuck:
+            _log.warning("%s", _said(inside, handle))
+
     def watch(self, handle: JobHandle[Any], callback: Callable[[Any], object]) -> bool:
         """Register a done-callback; return False when the handle has already settled."""
+        self.watched_from_outside(handle)
         with self.lock:
+            if self._busy:
+                raise reentered()
             if handle.state.settled:
                 return False
             if handle.callbacks is None:
@@ -109,6 +136,8 @@ class Desk(Turns):
     def history(self, handle: JobHandle[Any]) -> tuple[Attempt, ...]:
         """Return the job's attempts, oldest first."""
         with self.lock:
+            if self._busy:
+                raise reentered()
             attempts = handle.all_attempts()
         return attempts  # noqa: RET504  not from within: the lock is let go before the value is handed out
 
@@ -125,8 +154,9 @@ class Desk(Turns):
         self.turn(note)
 
     def seconds_left(self, job: Any, slot: Slot) -> float | None:
-        """Return the seconds the attempt has left, None when it has no limit."""
-        if slot.overdue:
+        """Return the seconds the attempt has left, 0 once it is over, None when it has no limit."""
+        bound: Any = slot.job
+        if bound is not job or slot.overdue:
             return 0.0
         ends = []
         if job.options.run_timeout is not None:
@@ -202,9 +232,11 @@ class Desk(Turns):
 
     def wait_idle(self, timeout: float | None) -> bool:
         """Wait until no job is alive but the calling one; return whether that was so in time."""
+        if self.forked:
+            raise SchedulerError(self.refusing)
         deadline = math.inf if timeout is None else time.monotonic() + timeout
-        inside = current_slot()
-        mine = None if inside is None or inside.pool not in self.core.pools else inside.job
+        inside = self._inside()
+        mine = None if inside is None else inside.job
         changed = threading.Event()
 
         def idle(_now: float) -> bool:
@@ -250,6 +282,17 @@ class Desk(Turns):
     def stop_alarm(self) -> None:
         """Ring no more."""
         self._alarm.stop(timeout=1.0)
+
+
+def _said(inside: Slot, handle: JobHandle[Any]) -> str:
+    who = f"job {inside.job.id} in {inside.worker}" if inside.job else f"a callback in {inside.worker}"
+    if inside.job is handle:
+        return f"{who} waits for itself"
+    cannot = "end" if handle.state is RUNNING else "start"
+    return (
+        f"{who} waits for job {handle.id}, which cannot {cannot}: every slot it needs waits likewise; "
+        "add a slot or a pool, or give the inner job a group of its own"
+    )
 
 
 def bounded(timeout: float | None) -> float:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from _thread import allocate_lock
 from typing import Any
@@ -25,9 +26,10 @@ from policies.contracts import Admission
 from pools.contract import Call, CallAbandoned, Deliver, WorkerGone
 
 from ._core.books import Left, describe
+from ._core.deadlock import DOOR, is_stuck
 from ._core.pool_table import GroupRecord, PoolRecord, Slot
 from ._core.states import RUNNING, SUCCEEDED
-from ._current import current_slot, local
+from ._current import local
 from ._desk import Desk, bounded
 from ._errors import (
     JobInterrupted,
@@ -40,7 +42,7 @@ from ._errors import (
 )
 from ._front import PoolFront
 from ._handle import JobHandle
-from ._turn import reentered
+from ._turn import INSIDE, INSIDE_TORN, OUTSIDE, reentered
 
 _BLOCK = Admission.BLOCK  # see `_core.states` on the price of looking a member up
 
@@ -57,13 +59,16 @@ class Driver(Desk):
         core = self.core
         slot: Slot | Admission | None = None
         left: Left | None = None
-        torn = False
+        held = inside = False
+        if self.debts:
+            self.pay()
         try:
             while not self._acquire(False):  # see `_lock`
                 time.sleep(0)
+            held = True
             if self._busy:
                 raise reentered()
-            self._busy = torn = True
+            self._busy = inside = True
             if self.refusing is not None:
                 raise SchedulerClosed(self.refusing)
             slot = core.submit(job, self.now())
@@ -72,7 +77,7 @@ class Driver(Desk):
             if core.dirty:
                 fresh = self.conclude()
                 left, core.left = core.left, fresh
-            self._busy = torn = False
+            self._busy = inside = held = False
             self._release()
             if slot is not None:
                 if isinstance(slot, Admission):
@@ -84,7 +89,16 @@ class Driver(Desk):
             if left is not None:
                 self.act(left)
         except BaseException as error:
-            self._unwind(job, slot, left, error, torn=torn)
+            # There may be no stack left for a call of ours: note what is owed, and let go, by C alone.
+            where = OUTSIDE
+            if inside:
+                where = INSIDE if isinstance(error, SchedulerError) else INSIDE_TORN
+            self.debts.append((job, slot, left, error, where))
+            if inside:
+                self._busy = False
+            if held or (self.lock._is_owned() and not self._busy):  # type: ignore[attr-defined]  # noqa: SLF001
+                self._release()
+            self.pay()
             raise
 
     def deliverer(self, pool: PoolRecord) -> Deliver:
@@ -95,11 +109,13 @@ class Driver(Desk):
         def deliver(slot: int, value: object, error: BaseException | None) -> Call | None:
             bound = slots[slot]
             job: Any = bound.job
-            if error is not None:
-                error = self._blame(error, bound)
             following: Any = None
             left: Left | None = None
+            if self.debts:
+                self.pay()
             try:
+                if error is not None:
+                    error = self._blame(error, bound)
                 while not acquire(False):  # see `_lock`
                     sleep(0)
                 self._busy = True
@@ -181,34 +197,20 @@ class Driver(Desk):
             died.__cause__ = error.__cause__
             return died
         traceback = error.__traceback__
-        if traceback is not None:  # drop the frame of `JobHandle.run`
-            error.__traceback__ = traceback.tb_next
+        if (
+            traceback is not None
+        ):  # drop the frame of `JobHandle.run`, whatever the class makes of assignments
+            BaseException.with_traceback(error, traceback.tb_next)
         return error
 
     # Off the hot path of submit
 
-    def _unwind(
-        self,
-        job: JobHandle[Any],
-        slot: Slot | Admission | None,
-        left: Left | None,
-        error: BaseException,
-        *,
-        torn: bool,
-    ) -> None:
-        """Leave `submit` by an exception: a refusal, or an interrupt anywhere in it."""
-        if self.owned():
-            if torn:
-                if not isinstance(error, SchedulerError):
-                    self.core.mend(torn=job)
-                if left is None:
-                    fresh = self.conclude()
-                    left, self.core.left = self.core.left, fresh
-                self._busy = False
-            self._release()
+    def _pay(self, job: Any, slot: Any, left: Left | None, error: BaseException, where: int) -> None:
+        """Make a torn submit one that has not happened, or that has."""
+        super()._pay(job, slot, None, error, where)
         if slot is _BLOCK:
             self._leave_door(job, "interrupted")
-        elif isinstance(slot, Slot) and not torn:
+        elif slot is not None and where is OUTSIDE:
             if slot.pool.runner is None:
                 self._finish_in_caller(job, slot, None, error)
             elif (
@@ -278,11 +280,11 @@ class Driver(Desk):
             job.notify()
 
     def _stand_at_door(self, job: JobHandle[Any]) -> None:
-        inside = current_slot()
-        if inside is not None and inside.pool in self.core.pools:
-            inside.blocked = True
-            if all(slot.blocked for pool in self.core.pools for slot in pool.all_slots):
-                inside.blocked = False
+        inside = self._inside()
+        if inside is not None and self.core.gate.patience(job)[0] == math.inf:
+            inside.waits_for = DOOR
+            if not len(self.core.timers) and is_stuck(DOOR, self.core.pools):
+                inside.waits_for = None
                 self.core.leave_door(job, self.now(), "it would deadlock")
                 raise WouldDeadlock(
                     f"job {inside.job.id if inside.job else '?'} submits to a full front queue "
@@ -295,7 +297,7 @@ class Driver(Desk):
 
     def _wait_at_door(self, job: JobHandle[Any]) -> None:
         """Block until the job is let in; raise QueueFull when time is up, SchedulerClosed on closing."""
-        timeout = getattr(self.core.gate.policy, "timeout", None)
+        timeout, remedy = self.core.gate.patience(job)
         waiter = self._door.get(job)
         if waiter is not None:
             waiter.acquire(True, bounded(timeout))
@@ -305,20 +307,21 @@ class Driver(Desk):
                 raise SchedulerClosed(self.refusing)
             raise QueueFull(
                 f"the front queue stayed at capacity={self.core.queue.capacity} for {timeout} s; "
-                "submit again later, raise capacity= or Block(timeout=)"
+                f"submit again later, raise capacity= or {remedy}"
             )
 
     def _leave_door(self, job: JobHandle[Any], reason: str) -> None:
-        inside = current_slot()
+        inside = self._inside()
         if inside is not None:
-            inside.blocked = False
+            inside.waits_for = None
         self._door.pop(job, None)
         self.turn(lambda now: self.core.leave_door(job, now, reason))
 
     # Pools
 
     def _pool_failed(self, pool: PoolRecord, error: BaseException) -> None:
-        more = self.turn(lambda now: self.core.pool_failed(pool, error, now))
+        why = describe(error)  # in words before the turn: they are anybody's code
+        more = self.turn(lambda now: self.core.pool_failed(pool, error, why, now))
         while more:
             more = self.turn(self.core.fail_some)
 
@@ -338,7 +341,7 @@ class Driver(Desk):
 
         def put_up(now: float) -> None:
             if self.refusing is not None:
-                raise SchedulerClosed(f"pool {pool.pool_id} cannot be added: the scheduler is closing")
+                raise SchedulerClosed(f"pool {pool.pool_id} cannot be added: {self.refusing}")
             if group.max_pools is not None and group.capacity_pools() >= group.max_pools:
                 raise ValueError(
                     f"group {group.name!r} has {group.capacity_pools()} pools and max_pools={group.max_pools}; "

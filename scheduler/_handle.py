@@ -36,10 +36,14 @@ class Keeper(Protocol):
     """Whoever settles a handle: what the handle asks of its driver."""
 
     condition: Any
+    forked: bool
     heralds: Relay[tuple[Any, JobHandle[Any]]]
 
     def wait(self, handle: JobHandle[Any], timeout: float | None) -> None:
         """Block until the handle has settled; raise TimeoutError after `timeout` seconds."""
+
+    def watched_from_outside(self, handle: JobHandle[Any]) -> None:
+        """Say it when a job watches a handle and would wait for ever."""
 
     def watch(self, handle: JobHandle[Any], callback: Callable[[Any], object]) -> bool:
         """Register a done-callback; return False when the handle has already settled."""
@@ -205,6 +209,8 @@ class JobHandle(Job, Future[T]):
         def _waiters(self) -> list[Any]:
             if self.watchers is None:
                 self.watchers = []
+            if local.slot is not None or self.driver.forked:
+                self.driver.watched_from_outside(self)
             return self.watchers
 
         @property
@@ -260,11 +266,14 @@ class JobHandle(Job, Future[T]):
 
     def watched_by(self, watcher: Watcher) -> None:
         """Add a watcher; under the lock."""
-        self._waiters.append(watcher)
+        if self.watchers is None:
+            self.watchers = []
+        self.watchers.append(watcher)
 
     def forget(self, watcher: Watcher) -> None:
         """Remove a watcher whose time is up; under the lock."""
-        self._waiters.remove(watcher)
+        assert self.watchers is not None
+        self.watchers.remove(watcher)
 
     def forget_call(self) -> None:
         """Let go of the function and its arguments: they are not needed any more."""

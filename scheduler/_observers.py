@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 
+from ._core.books import worded
 from ._core.events import Event
 from ._relay import Relay
 
@@ -28,18 +29,23 @@ class Observers:
         self._observers = (*self._observers, observer)
 
     def remove(self, observer: Observer) -> None:
-        """Let `observer` hear of nothing more; removing it twice is harmless."""
-        self._observers = tuple(other for other in self._observers if other is not observer)
+        """Let `observer` hear of things once less; one that is not there is no harm."""
+        observers = self._observers
+        for index, other in enumerate(observers):
+            if other is observer:
+                self._observers = observers[:index] + observers[index + 1 :]
+                return
 
     def __bool__(self) -> bool:
         return bool(self._observers)
 
-    def put(self, events: Iterable[Event]) -> None:
+    def put(self, events: Iterable[tuple[Event, BaseException | None]]) -> None:
         """Queue events; called under the scheduler's lock, so that their order is that of the facts."""
         for event in events:
             self._relay.put(event)
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, fact: tuple[Event, BaseException | None]) -> None:
+        event = worded(fact)
         for observer in self._observers:
             try:
                 observer(event)

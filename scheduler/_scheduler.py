@@ -29,7 +29,8 @@ from ._options import (
     check_retry,
     check_seconds,
 )
-from ._stopping import ShutdownReport, closing_of
+from ._report import ShutdownReport
+from ._stopping import closing_of
 from ._submitter import Submitter
 
 P = ParamSpec("P")
@@ -237,7 +238,7 @@ class Scheduler(Submitter):
                 check_seconds(name, value)
         if self._driver.forked:
             raise RuntimeError("this scheduler belongs to the parent process, which alone can close it")
-        closing = closing_of(self._driver)
+        closing = closing_of(self._driver, to_wait=True)
         closing.tighten(finish_within=finish_within, cancel_within=cancel_within, cancel_waiting=False)
         self._driver.refuse()
         closing.wait_for_end()
@@ -260,7 +261,12 @@ class Scheduler(Submitter):
     ) -> None:
         self.shutdown(wait=False)
         closed: Future[None] = Future()
-        closing_of(self._driver).when_done(lambda: closed.set_result(None))
+
+        def tell() -> None:
+            if closed.set_running_or_notify_cancel():  # else nobody waits any more
+                closed.set_result(None)
+
+        closing_of(self._driver).when_done(tell)
         await asyncio.wrap_future(closed)
 
     def __repr__(self) -> str:

@@ -19,14 +19,12 @@ A job (or callback) that closes its own scheduler is not waited for: that would 
 
 from __future__ import annotations
 
-import enum
 import logging
 import math
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from itertools import islice
 from typing import Any
 
 import attrs
@@ -35,11 +33,12 @@ from ._core import events
 from ._core.capacity import JOBS_PER_TURN
 from ._core.job import Job
 from ._core.pool_table import Slot
-from ._core.states import RUNNING, SUCCEEDED, JobState
-from ._core.statistics import Statistics
+from ._core.states import BACKING_OFF, DELAYED, RUNNING, SUCCEEDED, PoolState
 from ._current import local
 from ._driver import Driver
 from ._errors import JobInterrupted
+from ._handle import name_of
+from ._report import Phase, ShutdownReport, UnfinishedJob
 
 #: Seconds an idle worker gets to leave before its thread is counted as abandoned. Arbitrary.
 _LEAVE_WITHIN = 1.0
@@ -48,71 +47,6 @@ _STUCK_LEAVE_WITHIN = 0.05
 
 
 _log = logging.getLogger("two-tier-scheduler.stopping")
-
-
-class Phase(enum.Enum):
-    """How far closing has come."""
-
-    RUNNING = "running"
-    REFUSING = "refusing"
-    FINISHING = "finishing"
-    CANCELLING = "cancelling"
-    KILLING = "killing"
-    CLOSED = "closed"
-
-
-@attrs.frozen(kw_only=True)
-class UnfinishedJob:
-    """A job that closing ended before it could finish by itself."""
-
-    job_id: int
-    name: str
-    #: Where it was when it was given up.
-    state: JobState
-    attempt: int
-    worker: str | None
-    #: "cancelled" before it ran, "interrupted" while it ran, "abandoned" with its thread, or
-    #: "closing" for the job that closed the scheduler.
-    fate: str
-
-
-@attrs.frozen(kw_only=True)
-class ShutdownReport:
-    """What became of everything when the scheduler closed."""
-
-    #: The final ledger.
-    statistics: Statistics
-    #: Every job that did not finish by itself, by id.
-    unfinished: tuple[UnfinishedJob, ...]
-    #: Workers whose threads were left behind.
-    abandoned_workers: tuple[str, ...]
-    #: The last phase that had anything to do.
-    phase: Phase
-    #: Seconds from the first request to the end.
-    duration: float
-
-    @property
-    def complete(self) -> bool:
-        """Whether every job finished by itself."""
-        return not self.unfinished
-
-    def __str__(self) -> str:
-        ledger = self.statistics
-        lines = [
-            f"closed in {self.duration:.2f} s after {self.phase.value}: {ledger.submitted} submitted = "
-            f"{ledger.succeeded} succeeded + {ledger.failed} failed + {ledger.cancelled} cancelled + "
-            f"{ledger.expired} expired + {ledger.shed} shed"
-            + (f" + {ledger.running} running" if ledger.running else "")
-        ]
-        shown = self.unfinished[:10]
-        for job in shown:
-            where = f" in {job.worker}" if job.worker else ""
-            lines.append(f"  job {job.job_id} ({job.name}) was {job.state.value}{where}: {job.fate}")
-        if len(self.unfinished) > len(shown):
-            lines.append(f"  … and {len(self.unfinished) - len(shown)} more")
-        if self.abandoned_workers:
-            lines.append(f"  abandoned workers: {', '.join(self.abandoned_workers)}")
-        return "\n".join(lines)
 
 
 class Closing:
@@ -127,7 +61,7 @@ class Closing:
         self._finish_at = math.inf
         self._cancel_at = math.inf
         self._cancel_waiting = False
-        self._noted: dict[Job, UnfinishedJob] = {}
+        self._noted: dict[Job, tuple[UnfinishedJob, object]] = {}
         self._closers: set[Slot] = set()
         self.phase = Phase.RUNNING
         self.report: ShutdownReport | None = None
@@ -146,12 +80,16 @@ class Closing:
 
     def wait_for_end(self) -> None:
         """Wait for the end; a job or callback that does so is not itself waited for."""
-        slot, core = local.slot, self._driver.core
+        self.let_close(local.slot)
+        self._done.wait()
+
+    def let_close(self, slot: Slot | None) -> None:
+        """Take note that whoever keeps this slot busy waits for the closing, which must not wait for it."""
+        core = self._driver.core
         inside = slot is not None and (slot.job is not None or slot.held)
         if slot is not None and inside and (slot.pool in core.pools or slot in core.caller_slots):
             self._closers.add(slot)
             self._changed.set()
-        self._done.wait()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end; return whether it has come."""
@@ -176,7 +114,12 @@ class Closing:
             last = self._phases()
             statistics = driver.turn(driver.core.statistics)
             # A job that was asked to stop and succeeded all the same did finish.
-            unfinished = [note for job, note in self._noted.items() if job.state is not SUCCEEDED]
+            # Named here, not in the turn: a function's name may be anybody's code.
+            unfinished = [
+                note if note.name else attrs.evolve(note, name=name_of(known))
+                for job, (note, known) in self._noted.items()
+                if job.state is not SUCCEEDED
+            ]
             self.report = ShutdownReport(
                 statistics=statistics,
                 unfinished=tuple(sorted(unfinished, key=lambda note: note.job_id)),
@@ -185,19 +128,23 @@ class Closing:
                 duration=time.monotonic() - self._started_at,
             )
         finally:
-            self._enter(Phase.CLOSED)
-            with _guard:
-                self._done.set()
-                callbacks, self._when_done = self._when_done, []
-            for callback in callbacks:
-                callback()
+            try:
+                self._enter(Phase.CLOSED)
+            finally:
+                with _guard:
+                    self._done.set()
+                    callbacks, self._when_done = self._when_done, []
+                for callback in callbacks:
+                    try:
+                        callback()
+                    except Exception:
+                        _log.exception("a callback of the closing raised")
 
     def _phases(self) -> Phase:
         driver = self._driver
         self._enter(Phase.REFUSING)
         driver.refuse()
-        if driver.core.paused:
-            driver.turn(driver.core.resume)
+        driver.turn(self._open_everything)
         self._enter(Phase.FINISHING)
         last = Phase.FINISHING
         if not self._wait_idle(lambda: self._finish_at):
@@ -215,6 +162,24 @@ class Closing:
         self._stop_pools()
         driver.stop_alarm()
         return last
+
+    def _open_everything(self, now: float) -> None:
+        """Let everything run that can: what waits behind a pause or a cordon would wait for ever.
+
+        So would what waits for a clock that is moved by hand: it is cancelled.
+        """
+        core = self._driver.core
+        for pool in core.pools:
+            if pool.state is PoolState.CORDONED:
+                core.pool_up(pool, now)
+        core.resume(now)
+        if self._driver.virtual:
+            for job in [job for job in core.alive() if job.state in (DELAYED, BACKING_OFF)]:
+                self._note(job, "cancelled")
+                error = JobInterrupted(
+                    f"job {job.id} was cancelled: the scheduler closed and its clock stands still"
+                )
+                core.cancel(job, now, error)
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
@@ -250,7 +215,7 @@ class Closing:
         return all(job.state is RUNNING and job.slot in self._closers for job in self._driver.core.alive())
 
     def _cancel_those_that_wait(self, *, named: bool) -> None:
-        """Cancel every job that does not run, so many a turn that nobody waits long for the lock.
+        """Cancel every job that does not run, the last first, so many a turn that nobody waits long for the lock.
 
         Nothing starts in between, or a job would run because it stood far back. `named` puts them into the report.
         """
@@ -268,16 +233,17 @@ class Closing:
 
         def cancel_some(now: float) -> bool:
             core = driver.core
-            waiting = (job for job in core.alive() if job.state is not RUNNING and not job.lies_ahead)
-            batch = list(islice(waiting, JOBS_PER_TURN))
-            for job in batch:
+            for _ in range(JOBS_PER_TURN):
+                job = core.last_to_start()
+                if job is None:
+                    return False
                 if named:
                     self._note(job, "cancelled")
                     error = JobInterrupted(f"job {job.id} was cancelled: the scheduler closed")
                     core.cancel(job, now, error)
                 else:
                     core.cancel(job, now, CancelledError())
-            return bool(batch)
+            return True
 
         driver.turn(begin)
         while driver.turn(cancel_some):
@@ -306,13 +272,17 @@ class Closing:
 
     def _note(self, job: Job, fate: str) -> None:
         place = job.slot
-        self._noted[job] = UnfinishedJob(
-            job_id=job.id,
-            name=getattr(job, "name", str(job.id)),
-            state=job.state,
-            attempt=job.attempt,
-            worker=None if place is None else place.worker,
-            fate=fate,
+        known = getattr(job, "function", None)
+        self._noted[job] = (
+            UnfinishedJob(
+                job_id=job.id,
+                name=job.options.name or "",
+                state=job.state,
+                attempt=job.attempt,
+                worker=None if place is None else place.worker,
+                fate=fate,
+            ),
+            known,
         )
 
     def _stop_pools(self) -> None:
@@ -330,6 +300,7 @@ class Closing:
         for pool in pools:
             if any(slot.pool is pool for slot in self._closers):
                 pool.runner.drain()  # its worker leaves when the job that closes has returned
+                driver.abandoned += [slot.worker for slot in pool.all_slots if slot.overdue]
                 continue
             patience = _STUCK_LEAVE_WITHIN if pool in stuck_pools else until - time.monotonic()
             try:
@@ -344,8 +315,8 @@ class Closing:
 _guard = threading.RLock()
 
 
-def closing_of(driver: Driver) -> Closing:
-    """Return the driver's closing, beginning it if need be.
+def closing_of(driver: Driver, *, to_wait: bool = False) -> Closing:
+    """Return the driver's closing, beginning it if need be; `to_wait` for its end, the caller's slot is noted first.
 
     The thread is started outside the guard: a finaliser that runs in it before it has reported itself
     started may close another scheduler, and would wait for the guard for ever.
@@ -357,6 +328,8 @@ def closing_of(driver: Driver) -> Closing:
                 begun: Closing = driver.closing
                 return begun
             closing = driver.closing = Closing(driver)
+            if to_wait:
+                closing.let_close(local.slot)
         name = f"two-tier-scheduler-{driver.name}-closing"
         threading.Thread(target=closing.perform, name=name, daemon=True).start()
     except RuntimeError:  # no thread to be had: the caller does it

@@ -130,7 +130,7 @@ class Submitter(Executor):
         """
         if self._driver.forked:
             return
-        closing = closing_of(self._driver)
+        closing = closing_of(self._driver, to_wait=wait)
         closing.tighten(finish_within=None, cancel_within=None, cancel_waiting=cancel_futures)
         self._driver.refuse()
         if wait:

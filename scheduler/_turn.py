@@ -4,10 +4,10 @@ Every stimulus is one *turn*: take the lock, read the clock once, call the core,
 behind, let go of the lock. Only then act: run calls, wake waiters, call callbacks, tell observers.
 Nothing of the user's but policies is ever called under the lock.
 
-A turn torn by an exception of the interpreter's (Ctrl-C) is mended before the lock is let go: counts are
-made anew from where jobs are. What the interrupted thread still owes, it does before the exception goes
-on. The argument assumes one interrupt at a time: a second one within the same few microseconds, in the
-mending itself, may leave a job that never starts.
+An exception of the interpreter's (Ctrl-C, no stack, no memory) may tear a turn anywhere. What is then owed
+is noted by steps that need no stack, and paid before the exception goes on: counts are made anew from
+where jobs are, and what was left behind is done. A debt that cannot be paid, because there is no stack
+for it or a second interrupt came, stays on the list, and whoever comes next pays it first.
 """
 
 from __future__ import annotations
@@ -39,6 +39,12 @@ T = TypeVar("T")
 
 _log = logging.getLogger("two-tier-scheduler.driver")
 
+#: Where an exception struck: with the books in order, with the books torn, and after the turn.
+INSIDE, INSIDE_TORN, OUTSIDE = range(3)
+
+#: Exceptions that may come between any two steps of ours, like an interrupt.
+_TEARING = (RecursionError, MemoryError)
+
 
 class Turns:
     """One core, its lock and its clock. Threads: every method, from any thread."""
@@ -69,13 +75,39 @@ class Turns:
         self._check_invariants = check_invariants
         #: A turn is being taken: seen True only by a frame that interrupted it on its own thread.
         self._busy = False
+        #: What exceptions have torn and that is still to be made good: the arguments of `_pay`.
+        self.debts: list[tuple[Any, Any, Left | None, BaseException, int]] = []
         self._door: dict[Job, Any] = {}
         self._draining: dict[PoolRecord, list[Callable[[], None]]] = {}
         self._idle_watchers: list[Callable[[], None]] = []
         self._alarm = Alarm(self.ring, self.now, f"two-tier-scheduler-{name}-alarm")
-        self._virtual = isinstance(clock, VirtualClock)
+        self.virtual = isinstance(clock, VirtualClock)
         if isinstance(clock, VirtualClock):
             clock.attach(self.ring)
+
+    def pay(self) -> None:
+        """Make good what exceptions have torn, as far as that can be done now; the rest is owed still.
+
+        Called by whoever was interrupted and, should that have no stack left for it, by whoever comes next.
+        """
+        while self.debts:
+            debt = self.debts.pop()
+            try:
+                self._pay(*debt)
+            except BaseException:
+                self.debts.append(debt)
+                raise
+
+    def _pay(self, job: Any, slot: Any, left: Left | None, error: BaseException, where: int) -> None:
+        if where is not OUTSIDE:
+
+            def mend(_now: float) -> None:
+                if where is INSIDE_TORN:
+                    self.core.mend(torn=job)
+
+            self.turn(mend)
+        if left is not None:
+            self.act_again(left)
 
     # The turn
 
@@ -86,6 +118,8 @@ class Turns:
         may block, which is why the hot path does this by hand (see `_lock`).
         """
         left: Left | None = None
+        if self.debts:
+            self.pay()
         try:
             with self.lock:
                 if self._busy:
@@ -96,21 +130,17 @@ class Turns:
                     fresh = self.conclude()
                     left, self.core.left = self.core.left, fresh
                 except BaseException as error:
-                    if not isinstance(error, Exception):
-                        self.core.mend()
-                    if left is None:
-                        fresh = self.conclude()
-                        left, self.core.left = self.core.left, fresh
+                    tears = not isinstance(error, Exception) or isinstance(error, _TEARING)
+                    self.debts.append((None, None, None, error, INSIDE_TORN if tears else INSIDE))
                     raise
                 finally:
                     self._busy = False
-        finally:
+            self.act(left)
+        except BaseException as error:
             if left is not None:
-                try:
-                    self.act(left)
-                except BaseException:
-                    self.act_again(left)
-                    raise
+                self.debts.append((None, None, left, error, OUTSIDE))
+            self.pay()
+            raise
         return answer
 
     def conclude(self) -> Left:
@@ -163,7 +193,7 @@ class Turns:
                 _log.exception("pool %s raised when it was drained", pool.pool_id)
             for tell in self._draining.pop(pool, ()):
                 tell()
-        if left.when < math.inf and not self._virtual:
+        if left.when < math.inf and not self.virtual:
             self._alarm.set(left.when)
         self.observers.hand_out()
 

@@ -15,7 +15,7 @@ from policies.contracts import AdmissionPolicy, OrderingPolicy, RetryPolicy, Rou
 from pools.contract import PoolRecipe
 
 from ._assembly import DEFAULT_CAPACITY, as_groups, line_for, make_core, why_not_eligible
-from ._core.books import Left
+from ._core.books import Left, worded
 from ._core.core import Core
 from ._core.events import Event
 from ._core.invariants import check
@@ -271,6 +271,16 @@ class Simulator:
             return
         if isinstance(slot, Slot):
             self._start(slot, job, now)
+        elif slot is not None:
+            seconds, _ = self.core.gate.patience(job)
+            if seconds < float("inf"):
+                self._push(now + seconds, _ACTION, lambda: self._turn_away(job))
+
+    def _turn_away(self, job: SimulatedJob) -> None:
+        """Have a submitter leave the door, if it still stands there."""
+        self._acted(True)
+        self.core.leave_door(job, self.now, "no room in time")
+        self._acted(True)
 
     def _start(self, slot: Slot, job: Any, now: float) -> None:
         self._number += 1
@@ -295,7 +305,7 @@ class Simulator:
         left, core.left = core.left, Left()
         for slot in left.starts:
             self._start(slot, slot.job, self.now)
-        for event in left.events:
+        for event in map(worded, left.events):
             for observer in self._observers:
                 observer(event)
 

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Sequence
 
 from .._errors import JobInterrupted
 from . import events
-from .books import describe
 from .capacity import Capacity
 from .job import Job
 from .pool_table import NOTHING_AHEAD, Slot
@@ -98,8 +97,7 @@ class Ahead(Capacity):
             self.finish(slot, None, error, now)
         self._down(slot)
         if self.observed:
-            reason = None if error is None else describe(error)
-            self.emit(events.WorkerLost(time=now, pool=pool.pool_id, worker=worker, error=reason))
+            self.emit(events.WorkerLost(time=now, pool=pool.pool_id, worker=worker, error=None), error)
         self.stop_if_empty(pool, now)
         self.dispatch(now)
 

@@ -43,8 +43,8 @@ class Left:
     stopped: list[PoolRecord] = attrs.Factory(list)
     #: Policies that raised or answered nonsense: the question and the error.
     policy_failures: list[tuple[str, BaseException]] = attrs.Factory(list)
-    #: Facts, while somebody observes.
-    events: list[events.Event] = attrs.Factory(list)
+    #: Facts, while somebody observes; with each an error that is still to be put into words, or None.
+    events: list[tuple[events.Event, BaseException | None]] = attrs.Factory(list)
     #: When the core needs `advance` next.
     when: float = math.inf
 
@@ -62,7 +62,7 @@ class Books:
         routing: RoutingPolicy,
         uniform: Uniform,
     ) -> None:
-        self.queue = FrontQueue(capacity, few_keys=ordering.few_keys)
+        self.queue = FrontQueue(capacity, few_keys=getattr(ordering, "few_keys", False))
         self.timers = Timers()
         self.pools = PoolTable()
         for group in groups:
@@ -109,7 +109,7 @@ class Books:
         names = ", ".join(repr(group.name) for group in groups)
         cause = groups[0].broken
         error = PoolBroken(
-            f"no pool of group {names} can run anything any more ({describe(cause)}); "
+            f"no pool of group {names} can run anything any more ({groups[0].why_broken}); "
             "mend its initializer and make a new scheduler"
         )
         error.__cause__ = cause
@@ -145,9 +145,10 @@ class Books:
                     time=self.now,
                     question=question,
                     policy=type(policy).__name__,
-                    error=describe(error),
+                    error="",
                     fallback=fallback,
-                )
+                ),
+                error,
             )
 
     def arm(self, when: float, kind: TimerKind, job: Job) -> None:
@@ -155,10 +156,19 @@ class Books:
         self.timers.arm(when, kind, job)
         self.dirty = True
 
-    def emit(self, event: events.Event) -> None:
-        """Note an event; asked only while somebody observes."""
-        self.left.events.append(event)
+    def emit(self, event: events.Event, error: BaseException | None = None) -> None:
+        """Note an event; asked only while somebody observes.
+
+        The text of `error` is anybody's code, and becomes the event's only outside the turn: `worded`.
+        """
+        self.left.events.append((event, error))
         self.dirty = True
+
+
+def worded(fact: tuple[events.Event, BaseException | None]) -> events.Event:
+    """Return an event with the text of its error. Outside every lock."""
+    event, error = fact
+    return event if error is None else attrs.evolve(event, error=describe(error))  # type: ignore[call-arg]
 
 
 def describe(error: BaseException | None) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from . import events
-from .books import describe
-from .main_path import MainPath
+from .full_queue import FullQueue
 from .pool_table import GroupRecord, PoolRecord
 from .states import FAILED, PoolState
 
@@ -14,7 +13,7 @@ from .states import FAILED, PoolState
 JOBS_PER_TURN = 256
 
 
-class Capacity(MainPath):
+class Capacity(FullQueue):
     """Adds pools, cordons and drains them, and dispatches."""
 
     def make_pool(self, group: GroupRecord, now: float) -> PoolRecord:
@@ -71,20 +70,20 @@ class Capacity(MainPath):
         if pool.state in (PoolState.STARTING, PoolState.ACCEPTING, PoolState.CORDONED):
             self.drain(pool, now)
 
-    def pool_failed(self, pool: PoolRecord, error: BaseException, now: float) -> bool:
+    def pool_failed(self, pool: PoolRecord, error: BaseException, why: str, now: float) -> bool:
         """Take a pool out for good; when it was its group's last, fail the jobs only that group takes.
 
-        Returns whether `fail_some` has more of them to fail.
+        `why` is the error in words. Returns whether `fail_some` has more of them to fail.
         """
         self.now = now
         if pool.state in (PoolState.FAILED_TO_START, PoolState.STOPPED, PoolState.DRAINING):
             return False
         self.pools.move(pool, PoolState.FAILED_TO_START)
         if self.observed:
-            self.emit(events.PoolFailed(time=now, pool=pool.pool_id, error=describe(error)))
+            self.emit(events.PoolFailed(time=now, pool=pool.pool_id, error=why))
         group = pool.group
         if not group.capacity_pools():
-            group.broken = error
+            group.broken, group.why_broken = error, why
             for line in group.lines:
                 line.look()
         self.stop_if_empty(pool, now)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from .._errors import JobInterrupted, QueueTimeout, RunTimeout
 from . import events
 from .ahead import Ahead
-from .job import Job, Line
+from .job import Job
 from .pool_table import Slot
 from .states import BACKING_OFF, CANCELLED, DELAYED, EXPIRED, FAILED, RUNNING, WAITING, PoolState
 from .statistics import PoolStatistics, Statistics
@@ -66,14 +66,6 @@ class Core(Ahead):
         assert isinstance(job.slot, Slot)
         self.left.stops.append((job.slot, job.attempt))
         self.dirty = True
-
-    def would_deadlock(self, line: Line) -> bool:
-        """Whether a job of this line could never start because every slot waits for another job.
-
-        Cost: O(slots); asked only when a job waits for a job.
-        """
-        pools = [pool for group in line.groups for pool in group.pools]
-        return bool(pools) and all(slot.blocked for pool in pools for slot in pool.all_slots)
 
     # Time
 
@@ -268,6 +260,13 @@ class Core(Ahead):
         for slot, job in self.caller_slots.items():
             if slot.job is job and job.slot is slot and job.state is RUNNING:
                 yield job
+
+    def last_to_start(self) -> Job | None:
+        """Return the job that would start last of those that do not run, None if there is none. Cost: O(lines)."""
+        worst = self.queue.worst()
+        if worst is not None:
+            return worst
+        return next((t.job for t in self.timers if t.kind in (TimerKind.DELAY, TimerKind.BACKOFF)), None)
 
     def _ahead(self) -> Iterator[Job]:
         if self.ahead:

@@ -60,7 +60,9 @@ class Dispatcher:
             pool = self._routing.choose(job, tuple(pools), self._uniform)
             if not any(pool is candidate for candidate in pools):
                 raise ValueError(f"choose() must return one of the pools it was given, not {pool!r}")
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             self._policy_failed("routing", self._routing, error, "the first pool that fits")
             pool = pools[0]
         return pool

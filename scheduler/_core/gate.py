@@ -7,6 +7,7 @@ So nobody who has waited is overtaken by somebody who has just come.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -38,10 +39,23 @@ class Gate:
             verdict = self.policy.admit(job, self._queue)
             if not isinstance(verdict, Admission):
                 raise TypeError(f"admit() must return an Admission, not {verdict!r}")
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             self._policy_failed("admission", self.policy, error, "block until there is room")
             verdict = Admission.BLOCK
         return verdict
+
+    def patience(self, job: Job) -> tuple[float, str]:
+        """Return the seconds that a job may stand at the door, infinity for ever, and what says so."""
+        options = job.options
+        limits = (
+            (getattr(self.policy, "timeout", None), "Block(timeout=)"),
+            (options.deadline, "deadline="),
+            (options.queue_timeout, "queue_timeout="),
+        )
+        known = [(seconds, remedy) for seconds, remedy in limits if seconds is not None]
+        return min(known, default=(math.inf, ""))
 
     def victim(self, job: Job) -> Job | None:
         """Return the waiting job to evict for `job`, or None if `job` itself would start last."""

@@ -9,12 +9,13 @@ some jobs need stands behind one test there. The rest of the file is for clarity
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 from policies.contracts import Admission
 
-from .._errors import JobInterrupted, JobShed, QueueFull
+from .._errors import JobInterrupted
 from . import events
-from .books import Books, describe
+from .books import Books
 from .front_queue import order
 from .job import Attempt, Job
 from .pool_table import Slot
@@ -25,7 +26,6 @@ from .states import (
     EXPIRED,
     FAILED,
     RUNNING,
-    SHED,
     SUCCEEDED,
     WAITING,
     JobState,
@@ -37,7 +37,7 @@ from .timers import TimerKind
 _ACCEPTING = PoolState.ACCEPTING
 
 
-class MainPath(Books):
+class MainPath(Books, ABC):
     """The steps of a job, from submit to settle."""
 
     def submit(self, job: Job, now: float) -> Slot | Admission | None:
@@ -91,7 +91,9 @@ class MainPath(Books):
             key = float(self.ordering.key(job))
             if math.isnan(key):  # it compares false with everything
                 raise ValueError("key() must return a number that can be ordered, not NaN")
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             self.policy_failed("ordering", self.ordering, error, "priority, then arrival")
             return job.options.priority
         return key
@@ -117,7 +119,8 @@ class MainPath(Books):
     def _join(self, job: Job, now: float) -> Slot | None:
         """Start a job of state WAITING if it may, else let it wait."""
         if job.options.queue_timeout is not None and job.attempt == 0:
-            self.arm(now + job.options.queue_timeout, TimerKind.QUEUE_TIMEOUT, job)
+            since = now if job.options.delay else job.submitted_at  # it may have stood at the door
+            self.arm(since + job.options.queue_timeout, TimerKind.QUEUE_TIMEOUT, job)
         line = job.line
         if line.best is None and not self.paused:
             slot = self.dispatcher.take_slot(line, job)
@@ -267,9 +270,7 @@ class MainPath(Books):
         self.arm(now + delay, TimerKind.BACKOFF, job)
         if self.observed:
             self.emit(
-                events.JobRetrying(
-                    time=now, job_id=job.id, attempt=job.attempt, delay=delay, error=describe(error)
-                )
+                events.JobRetrying(time=now, job_id=job.id, attempt=job.attempt, delay=delay, error=""), error
             )
 
     def end_attempt(self, job: Job, error: BaseException, now: float) -> None:
@@ -330,71 +331,10 @@ class MainPath(Books):
         if open_door and self.gate.door:
             self._open_door(now)
 
-    # The full queue
+    @abstractmethod
+    def _full(self, job: Job, now: float) -> Slot | Admission | None:
+        """Decide on a job that finds the front queue full: `FullQueue`."""
 
-    def _full(self, job: Job, now: float) -> Admission | Slot | None:
-        verdict = self.gate.judge(job)
-        options = job.options
-        if verdict is Admission.BLOCK or (verdict is Admission.CALLER_RUNS and options.delay):
-            self.gate.door.append(job)  # nobody runs a job before its delay is over
-            return Admission.BLOCK
-        if verdict is Admission.CALLER_RUNS:
-            slot = Slot(pool=self.caller, index=0, worker="caller")
-            self._admit(job, now)
-            if options.deadline is not None:
-                self.arm(now + options.deadline, TimerKind.DEADLINE, job)
-            self._start(job, slot, now)
-            self.caller_slots[slot] = job
-            return slot
-        if verdict is Admission.SHED_LOWEST:
-            job.waiting_since = now
-            job.key, job.arrival = self._key(job), self.ledger.numbers + 1
-            victim = self.gate.victim(job)
-            if victim is not None:
-                error = JobShed(
-                    f"job {victim.id} (priority {victim.priority}) was evicted from the full front queue "
-                    f"(capacity={self.queue.capacity}) by a job of priority {job.priority}; "
-                    "raise capacity= or submit it again later"
-                )
-                self.settle(victim, SHED, error, now, open_door=False)  # its place is this job's
-                self._admit(job, now)
-                return self._enter(job, now)
-        self.reject(job, now, "the front queue is full")
-        raise QueueFull(
-            f"the front queue holds {self.queue.held} jobs and capacity={self.queue.capacity}; "
-            "submit again later, raise capacity=, or choose another admission policy"
-        )
-
-    def reject(self, job: Job, now: float, reason: str) -> None:
-        """Count a job that was turned away."""
-        self.ledger.rejected += 1
-        if self.observed:
-            options = job.options
-            self.emit(
-                events.JobRejected(time=now, priority=options.priority, name=options.name, reason=reason)
-            )
-
-    def leave_door(self, job: Job, now: float, reason: str) -> None:
-        """Turn a job away that still stands at the door."""
-        if job in self.gate.door:
-            self.gate.door.remove(job)
-            self.reject(job, now, reason)
-
+    @abstractmethod
     def _open_door(self, now: float) -> None:
-        """Let in whom there is room for, in order, and anybody who can start at once."""
-        door = self.gate.door
-        for job in list(door):
-            if job.id:  # let in meanwhile: one that settled at once made room for others
-                continue
-            startable = job.line.best is None and not self.paused and self.dispatcher.has_slot(job.line)
-            if self.queue.held >= self.queue.capacity and not (startable and not job.options.delay):
-                if not any(group.free for group in self.pools.groups.values()):
-                    return
-                continue
-            door.remove(job)
-            self._admit(job, now)
-            slot = self._enter(job, now)
-            if slot is not None:
-                self.left.starts.append(slot)
-            self.left.admitted.append(job)
-            self.dirty = True
+        """Let in whom there is room for: `FullQueue`."""

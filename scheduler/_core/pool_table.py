@@ -45,8 +45,8 @@ class Slot:
     begun: int = 0
     #: The worker runs the done-callbacks of the job that settled here.
     held: bool = False
-    #: The job waits for another job's result, or for room in the front queue.
-    blocked: bool = False
+    #: What the call here, or a callback, waits for without a limit: a job, or room in the front queue.
+    waits_for: Any = None
     #: There is no worker here now, and no call can be given to it.
     down: bool = False
     #: Jobs that the worker holds beyond the one it runs, in the order in which it will start them.
@@ -127,6 +127,8 @@ class GroupRecord:
     meters: defaultdict[int, Meter] = attrs.Factory(lambda: defaultdict(Meter))
     #: Why the group can run nothing for ever; its jobs fail with it.
     broken: BaseException | None = None
+    #: The same in words.
+    why_broken: str = ""
     opened: int = 0
 
     def takes(self, priority: int, tags: frozenset[str], *, coroutine: bool) -> bool:

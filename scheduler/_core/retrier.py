@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from policies.checks import is_finite
 from policies.contracts import Failure, Uniform
@@ -46,8 +47,22 @@ class Retrier:
             if delay is not None and not (is_finite(delay) and delay >= 0):
                 raise ValueError(f"retry_after() must return seconds ≥ 0 or None, not {delay!r}")
             return None if delay is None else float(delay)
-        except Exception as broken:
-            if error.__cause__ is None and broken is not error:
-                error.__cause__ = broken
+        except KeyboardInterrupt:
+            raise
+        except BaseException as broken:
+            give_cause(error, broken)
             self._policy_failed("retry", policy, broken, "give up")
             return None
+
+
+def give_cause(error: BaseException, cause: BaseException) -> None:
+    """Make `cause` the cause of an error, or of its first cause; by C alone, for its class may forbid it."""
+    seen = {id(cause)}
+    while error.__cause__ is not None and id(error) not in seen:
+        seen.add(id(error))
+        error = error.__cause__
+    if id(error) not in seen:
+        _cause.__set__(error, cause)
+
+
+_cause: Any = BaseException.__dict__["__cause__"]

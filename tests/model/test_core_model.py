@@ -144,7 +144,7 @@ class World:
             [(job.id, job.state) for job in left.settled],
             [job.id for job in left.admitted],
             [pool.pool_id for pool in left.stopped],
-            [repr(event) for event in left.events],
+            [repr(fact) for fact in left.events],
         )
 
     def hears_of(self, admitted):
@@ -279,7 +279,7 @@ class World:
 
     def pool_failed(self, number):
         def fail(pool):
-            self.core.pool_failed(pool, ValueError("initializer"), self.now)
+            self.core.pool_failed(pool, ValueError("initializer"), "initializer", self.now)
             self.hears_of(self.core.left.admitted)
 
         self.with_pool(number, PoolState.FAILED_TO_START, fail)

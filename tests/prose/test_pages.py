@@ -9,7 +9,7 @@ import policies
 import pools
 import scheduler
 from scheduler._core import invariants
-from scheduler._stopping import Phase
+from scheduler._report import Phase
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

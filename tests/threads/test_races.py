@@ -466,7 +466,7 @@ def test_events_keep_their_order_when_two_threads_start_handing_out_together():
         heard.append(event)
         inside.release()
 
-    observers.put(range(20))
+    observers.put([(number, None) for number in range(20)])
     observers.add(observe)
     threads = [threading.Thread(target=observers.hand_out) for _ in range(2)]
     for thread in threads:

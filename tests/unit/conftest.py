@@ -5,7 +5,7 @@ import random
 import pytest
 
 from policies import Block, LeastLoaded, StrictPriority
-from scheduler._core.books import Left
+from scheduler._core.books import Left, worded
 from scheduler._core.core import Core
 from scheduler._core.invariants import check
 from scheduler._core.job import Job, JobOptions
@@ -50,7 +50,7 @@ class Hand:
         self.admitted += [job.options.name for job in left.admitted]
         self.stopped += [pool.pool_id for pool in left.stopped]
         self.policy_failures += [question for question, _ in left.policy_failures]
-        self.events += left.events
+        self.events += map(worded, left.events)
         check(self.core)
 
     def _call(self, slot):

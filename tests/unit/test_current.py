@@ -41,7 +41,7 @@ def inside():
     """Run the test as the job 7, second attempt, in io-2/3."""
     job = Reported(JobOptions(), None)
     job.id, job.attempt, job.driver = 7, 2, Reporter()
-    slot = Slot(pool=Pool(), index=2, worker="io-2/3", job=job, attempt=2)
+    slot = Slot(pool=Pool(), index=2, worker="io-2/3", job=job, attempt=2, begun=2)
     job.slot = slot
     local.slot = slot
     yield slot

@@ -13,6 +13,10 @@ def events(*times):
     return [Event(time=time) for time in times]
 
 
+def put(room, made):
+    room.put([(event, None) for event in made])
+
+
 def listening(*observers):
     room = Observers()
     for observer in observers:
@@ -24,8 +28,8 @@ def test_observers_hear_events_in_their_order():
     """A settled before its started would be no history."""
     heard = []
     room = listening(lambda event: heard.append(event.time))
-    room.put(events(1.0, 2.0))
-    room.put(events(3.0))
+    put(room, events(1.0, 2.0))
+    put(room, events(3.0))
     room.hand_out()
 
     assert [1.0, 2.0, 3.0] == heard
@@ -36,7 +40,7 @@ def test_each_observer_hears_everything():
     heard = ([], [])
     room = listening(heard[0].append, heard[1].append)
     made = events(1.0, 2.0)
-    room.put(made)
+    put(room, made)
     room.hand_out()
 
     assert (made, made) == heard
@@ -52,7 +56,7 @@ def test_an_observer_that_raises_goes_on_listening_and_harms_nobody(caplog):
 
     room = listening(raises, heard.append)
     made = events(1.0, 2.0)
-    room.put(made)
+    put(room, made)
     with caplog.at_level(logging.ERROR, logger="two-tier-scheduler.observers"):
         room.hand_out()
 
@@ -66,7 +70,7 @@ def test_the_log_names_the_observer_and_the_event(caplog):
         raise ZeroDivisionError
 
     room = listening(forgetful)
-    room.put(events(1.0))
+    put(room, events(1.0))
     room.hand_out()
 
     assert "forgetful raised on Event" in caplog.text
@@ -85,7 +89,7 @@ def test_an_observer_without_a_usable_name_is_logged_too(caplog):
     heard = []
     room = listening(Nameless(), heard.append)
     made = events(1.0, 2.0)
-    room.put(made)
+    put(room, made)
     room.hand_out()
 
     assert made == heard
@@ -98,7 +102,7 @@ def test_who_has_left_hears_nothing_more():
     room = listening(leave)
     for _ in range(2):
         room.remove(leave)
-    room.put(events(1.0))
+    put(room, events(1.0))
     room.hand_out()
 
     assert ([], False) == (heard, bool(room))
@@ -114,7 +118,7 @@ def test_an_observer_may_leave_while_it_listens():
         room.remove(once)
 
     room.add(once)
-    room.put(events(1.0, 2.0))
+    put(room, events(1.0, 2.0))
     room.hand_out()
 
     assert [1.0] == heard
@@ -129,12 +133,12 @@ def test_events_made_by_an_observer_come_after_what_is_at_hand():
         assert len(depth) == 1
         heard.append(event.time)
         if event.time == 1.0:
-            room.put(events(3.0))
+            put(room, events(3.0))
             room.hand_out()
         depth.pop()
 
     room = listening(reacts)
-    room.put(events(1.0, 2.0))
+    put(room, events(1.0, 2.0))
     room.hand_out()
 
     assert [1.0, 2.0, 3.0] == heard
@@ -150,11 +154,11 @@ def test_another_threads_events_are_left_with_the_thread_that_hands_out():
         assert go_on.wait(10.0)
 
     room = listening(slow)
-    room.put(events(1.0))
+    put(room, events(1.0))
     first = threading.Thread(target=room.hand_out, name="first")
     first.start()
     assert inside.wait(10.0)
-    room.put(events(2.0))
+    put(room, events(2.0))
     room.hand_out()
     go_on.set()
     first.join(10.0)
@@ -172,7 +176,7 @@ def test_an_interrupt_in_an_observer_leaves_the_rest_to_be_handed_out():
             raise KeyboardInterrupt
 
     room = listening(interrupted_once)
-    room.put(events(1.0, 2.0))
+    put(room, events(1.0, 2.0))
     with pytest.raises(KeyboardInterrupt):
         room.hand_out()
     room.hand_out()

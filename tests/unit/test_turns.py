@@ -8,6 +8,7 @@ import pytest
 from policies import Block, FixedBackoff, LeastLoaded, StrictPriority
 from scheduler._core.capacity import JOBS_PER_TURN
 from scheduler._core.core import TIMERS_PER_TURN, Core
+from scheduler._core.deadlock import is_stuck
 from scheduler._core.invariants import InvariantBroken, check
 from scheduler._core.job import Job, JobOptions
 from scheduler._core.states import PoolState
@@ -291,31 +292,57 @@ def test_abandoning_twice_settles_once(by_hand):
 def test_a_wait_on_ones_own_full_pool_is_seen(by_hand, group):
     """The hang everybody meets once must be said."""
     hand = by_hand(group("io", slots=2))
-    line = hand.core.queue.line((hand.core.pools.groups["io"],))
+    hand.submit("a")
+    hand.submit("b")
+    hand.submit("inner")
     seen = []
     for name in "ab":
-        hand.submit(name)
-        hand.calls[name, 1].blocked = True
-        seen.append(hand.core.would_deadlock(line))
+        hand.calls[name, 1].waits_for = hand.jobs["inner"]
+        seen.append(is_stuck(hand.jobs["inner"], hand.core.pools))
 
     assert [False, True] == seen
 
 
-def test_a_free_pool_elsewhere_is_no_deadlock(by_hand, group):
-    """Only the groups that may take the inner job count."""
+def test_a_slot_that_waits_for_a_job_that_runs_elsewhere_is_no_deadlock(by_hand, group):
+    """The job elsewhere ends by itself, and with it the wait."""
     hand = by_hand(group("io"), group("cpu"))
-    both = hand.core.queue.line(tuple(hand.core.pools.groups.values()))
-    hand.submit("a", tags={"io"})
-    hand.calls["a", 1].blocked = True
+    hand.submit("slow", tags={"cpu"})
+    hand.submit("outer", tags={"io"})
+    hand.submit("inner", tags={"io"})
+    hand.calls["outer", 1].waits_for = hand.jobs["slow"]
 
-    assert not hand.core.would_deadlock(both)
+    assert not is_stuck(hand.jobs["inner"], hand.core.pools)
+
+    hand.calls["slow", 1].waits_for = hand.jobs["inner"]
+    assert is_stuck(hand.jobs["inner"], hand.core.pools)
+
+
+def test_a_job_that_waits_for_itself_is_stuck(by_hand, group):
+    """The shortest of all circles."""
+    hand = by_hand(group("io", slots=2))
+    hand.submit("a")
+    hand.calls["a", 1].waits_for = hand.jobs["a"]
+
+    assert is_stuck(hand.jobs["a"], hand.core.pools)
+
+
+def test_a_free_pool_elsewhere_is_no_deadlock(by_hand, group):
+    """Any group that may take the inner job may save it."""
+    hand = by_hand(group("io"), group("cpu"))
+    hand.submit("a", tags={"io"})
+    hand.tell("pause")
+    hand.submit("inner")
+    hand.calls["a", 1].waits_for = hand.jobs["inner"]
+
+    assert not is_stuck(hand.jobs["inner"], hand.core.pools)
 
 
 def test_a_group_without_pools_is_no_deadlock(by_hand, group):
     """A pool may be added any time."""
     hand = by_hand(group("io"), pools=0)
+    hand.submit("a")
 
-    assert not hand.core.would_deadlock(hand.core.queue.line((hand.core.pools.groups["io"],)))
+    assert not is_stuck(hand.jobs["a"], hand.core.pools)
 
 
 # Pools come and go
@@ -426,7 +453,7 @@ def test_the_last_pool_that_fails_takes_its_jobs_with_it(by_hand):
     hand = by_hand()
     hand.tell("cordon", hand.pool("io-1"))
     hand.submit("a")
-    hand.tell("pool_failed", hand.pool("io-1"), ValueError("initializer"))
+    hand.tell("pool_failed", hand.pool("io-1"), ValueError("initializer"), "initializer")
 
     assert ("FAILED", PoolBroken) == (hand.state("a"), type(hand.jobs["a"].outcome))
 
@@ -437,7 +464,7 @@ def test_a_broken_group_fails_its_jobs_so_many_a_turn(by_hand):
     hand.tell("cordon", hand.pool("io-1"))
     for number in range(2 * JOBS_PER_TURN + 1):
         hand.submit(number)
-    answers = [hand.tell("pool_failed", hand.pool("io-1"), ValueError("initializer"))]
+    answers = [hand.tell("pool_failed", hand.pool("io-1"), ValueError("initializer"), "initializer")]
     failed = [hand.statistics().failed]
     while answers[-1]:
         answers.append(hand.tell("fail_some"))
@@ -452,7 +479,7 @@ def test_a_pool_that_fails_beside_another_takes_no_job_with_it(by_hand):
     hand = by_hand(pools=2)
     for name in "abc":
         hand.submit(name)
-    hand.tell("pool_failed", hand.pool("io-2"), ValueError("initializer"))
+    hand.tell("pool_failed", hand.pool("io-2"), ValueError("initializer"), "initializer")
 
     assert "WAITING" == hand.state("c")
 
@@ -462,7 +489,7 @@ def test_a_job_that_another_group_may_take_outlives_a_failed_group(by_hand, grou
     hand = by_hand(group("io"), group("spare"))
     for name in "abc":
         hand.submit(name)
-    hand.tell("pool_failed", hand.pool("io-1"), ValueError("initializer"))
+    hand.tell("pool_failed", hand.pool("io-1"), ValueError("initializer"), "initializer")
 
     assert "WAITING" == hand.state("c")
 
@@ -471,7 +498,7 @@ def test_submitting_to_a_broken_group_is_refused_at_once(by_hand):
     """The sentence must name the group and what was raised."""
     hand = by_hand()
     hand.submit("before")
-    hand.tell("pool_failed", hand.pool("io-1"), ValueError("no licence"))
+    hand.tell("pool_failed", hand.pool("io-1"), ValueError("no licence"), "ValueError: no licence")
     with pytest.raises(PoolBroken, match=r"'io'.*no licence"):
         hand.submit("a")
 
@@ -481,7 +508,7 @@ def test_submitting_to_a_broken_group_is_refused_at_once(by_hand):
 def test_a_job_with_new_tags_for_a_broken_group_is_refused_too(by_hand):
     """Found by the model: the first job with these tags waited for ever."""
     hand = by_hand()
-    hand.tell("pool_failed", hand.pool("io-1"), ValueError("no licence"))
+    hand.tell("pool_failed", hand.pool("io-1"), ValueError("no licence"), "ValueError: no licence")
 
     with pytest.raises(PoolBroken):
         hand.submit("a")
@@ -495,7 +522,7 @@ def test_a_job_that_is_not_due_yet_does_not_wait_for_a_broken_group(by_hand, whe
     if where == "BACKING_OFF":
         hand.finish("a", OSError())
     before = hand.state("a")
-    hand.tell("pool_failed", hand.pool("io-1"), ValueError("no licence"))
+    hand.tell("pool_failed", hand.pool("io-1"), ValueError("no licence"), "ValueError: no licence")
     hand.advance(1.0)
 
     assert (where, "FAILED", PoolBroken) == (before, hand.state("a"), type(hand.jobs["a"].outcome))
@@ -505,7 +532,7 @@ def test_a_retry_does_not_wait_for_a_group_that_broke_while_it_ran(by_hand):
     """An initializer that raises fails the attempt too, and PoolBroken is an Exception like any other."""
     hand = by_hand()
     hand.submit("a", retry=FixedBackoff(delay=1.0))
-    hand.tell("pool_failed", hand.pool("io-1"), ValueError("no licence"))
+    hand.tell("pool_failed", hand.pool("io-1"), ValueError("no licence"), "ValueError: no licence")
     hand.finish("a", PoolBroken("no licence"))
     hand.advance(1.0)
 
@@ -518,7 +545,7 @@ def test_nobody_is_let_in_from_the_door_to_a_broken_group(by_hand):
     hand.submit("running")
     hand.submit("waiting")
     hand.submit("at the door")
-    hand.tell("pool_failed", hand.pool("io-1"), ValueError("no licence"))
+    hand.tell("pool_failed", hand.pool("io-1"), ValueError("no licence"), "ValueError: no licence")
     hand.finish("running")
 
     assert ("FAILED", "FAILED") == (hand.state("waiting"), hand.state("at the door"))
@@ -529,7 +556,9 @@ def test_a_new_pool_makes_a_broken_group_whole(by_hand):
     hand = by_hand()
     hand.submit("before")
     hand.finish("before")
-    hand.tell("pool_failed", hand.pool("io-1"), ValueError("no licence today"))
+    hand.tell(
+        "pool_failed", hand.pool("io-1"), ValueError("no licence today"), "ValueError: no licence today"
+    )
     hand.add_pool("io")
     hand.submit("a")
     hand.submit("b")
@@ -541,7 +570,7 @@ def test_a_failed_pool_goes_when_its_last_job_ends(by_hand, group):
     """Its other workers may still be at work."""
     hand = by_hand(group("io", slots=2))
     hand.submit("a")
-    hand.tell("pool_failed", hand.pool("io-1"), ValueError("initializer"))
+    hand.tell("pool_failed", hand.pool("io-1"), ValueError("initializer"), "initializer")
     before = list(hand.stopped)
     hand.finish("a")
 
@@ -590,7 +619,7 @@ def test_resume_uses_every_slot_that_fell_free(by_hand, group):
 # Mending
 
 
-class StopIt(BaseException):
+class StopIt(KeyboardInterrupt):
     """What Ctrl-C is, raised at a chosen place."""
 
 

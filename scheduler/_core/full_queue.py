@@ -1,0 +1,100 @@
+"""What happens at a full front queue: the verdict, the door, and who is let in when there is room."""
+
+from __future__ import annotations
+
+from policies.contracts import Admission
+
+from .._errors import JobShed, QueueFull
+from . import events
+from .job import Job
+from .main_path import MainPath
+from .pool_table import Slot
+from .states import SHED
+from .timers import TimerKind
+
+
+class FullQueue(MainPath):
+    """Does what the gate's policy says, and minds the door."""
+
+    _opening_door = _door_again = False
+
+    def _full(self, job: Job, now: float) -> Admission | Slot | None:
+        verdict = self.gate.judge(job)
+        options = job.options
+        if verdict is Admission.BLOCK or (verdict is Admission.CALLER_RUNS and options.delay):
+            self.gate.door.append(job)  # nobody runs a job before its delay is over
+            return Admission.BLOCK
+        if verdict is Admission.CALLER_RUNS:
+            slot = Slot(pool=self.caller, index=0, worker="caller")
+            self._admit(job, now)
+            if options.deadline is not None:
+                self.arm(now + options.deadline, TimerKind.DEADLINE, job)
+            self._start(job, slot, now)
+            self.caller_slots[slot] = job
+            return slot
+        if verdict is Admission.SHED_LOWEST:
+            job.waiting_since = now
+            job.key, job.arrival = self._key(job), self.ledger.numbers + 1
+            victim = self.gate.victim(job)
+            if victim is not None:
+                error = JobShed(
+                    f"job {victim.id} (priority {victim.priority}) was evicted from the full front queue "
+                    f"(capacity={self.queue.capacity}) by a job of priority {job.priority}; "
+                    "raise capacity= or submit it again later"
+                )
+                self.settle(victim, SHED, error, now, open_door=False)  # its place is this job's
+                self._admit(job, now)
+                return self._enter(job, now)
+        self.reject(job, now, "the front queue is full")
+        raise QueueFull(
+            f"the front queue holds {self.queue.held} jobs and capacity={self.queue.capacity}; "
+            "submit again later, raise capacity=, or choose another admission policy"
+        )
+
+    def reject(self, job: Job, now: float, reason: str) -> None:
+        """Count a job that was turned away."""
+        self.ledger.rejected += 1
+        if self.observed:
+            options = job.options
+            self.emit(
+                events.JobRejected(time=now, priority=options.priority, name=options.name, reason=reason)
+            )
+
+    def leave_door(self, job: Job, now: float, reason: str) -> None:
+        """Turn a job away that still stands at the door."""
+        if job in self.gate.door:
+            self.gate.door.remove(job)
+            self.reject(job, now, reason)
+
+    def _open_door(self, now: float) -> None:
+        """Let in whom there is room for, in order, and anybody who can start at once.
+
+        One that settles at once makes room and asks to open the door again: that is for the next round.
+        """
+        if self._opening_door:
+            self._door_again = True
+            return
+        self._opening_door = True
+        try:
+            self._door_again = True
+            while self._door_again and self.gate.door:
+                self._door_again = False
+                self._let_in(now)
+        finally:
+            self._opening_door = False
+
+    def _let_in(self, now: float) -> None:
+        door = self.gate.door
+        for job in list(door):
+            startable = job.line.best is None and not self.paused and self.dispatcher.has_slot(job.line)
+            if self.queue.held >= self.queue.capacity and not (startable and not job.options.delay):
+                if not any(group.free for group in self.pools.groups.values()):
+                    return
+                continue
+            door.remove(job)
+            self._admit(job, now)
+            slot = self._enter(job, now)
+            if slot is not None:
+                self.left.starts.append(slot)
+            self.left.admitted.append(job)
+            self.dirty = True
