@@ -174,6 +174,7 @@ class Closing:
                 core.pool_up(pool, now)
         core.resume(now)
         if self._driver.virtual:
+            core.retrying = False
             for job in [job for job in core.alive() if job.state in (DELAYED, BACKING_OFF)]:
                 self._note(job, "cancelled")
                 error = JobInterrupted(
