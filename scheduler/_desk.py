@@ -41,6 +41,8 @@ class Desk(Turns):
         """Block until the handle has settled; raise TimeoutError after `timeout` seconds."""
         if self.forked and not handle.state.settled:
             raise SchedulerError(f"job {handle.id} belongs to the parent process, which alone can settle it")
+        if timeout is not None and timeout != timeout:  # noqa: PLR0124  not a number
+            raise ValueError(f"timeout= must be seconds or None, not {timeout!r}")
         inside = self._inside()
         patient = timeout is None or timeout > LINGER
         if patient and inside is None and handle.state is RUNNING and linger(handle):

@@ -49,6 +49,11 @@ class PoolGroup:
             raise TypeError(
                 f"PoolGroup({name!r}, dedicated=) must be True, False or None, not {reprlib.repr(self.dedicated)}"
             )
+        scaling: object = self.scaling
+        if not (scaling is None or isinstance(scaling, FixedPools)):
+            raise TypeError(
+                f"PoolGroup({name!r}, scaling=) must be FixedPools() or None, not {reprlib.repr(scaling)}"
+            )
         check_whole(f"PoolGroup({name!r}, min_pools=)", self.min_pools, at_least=1)
         if self.max_pools is not None:
             check_whole(f"PoolGroup({name!r}, max_pools=)", self.max_pools, at_least=1)

@@ -105,7 +105,7 @@ def need_method(name: str, policy: object, method: str) -> None:
             f"{name}= must be a policy, not the class {policy.__name__}; write {policy.__name__}()"
         )
     if not callable(getattr(policy, method, None)):
-        raise TypeError(f"{name}= must be a policy with a method {method}(), not {reprlib.repr(policy)}")
+        raise TypeError(f"{name}= must be an object with a method {method}(), not {reprlib.repr(policy)}")
 
 
 def is_coroutine_function(function: object) -> bool:

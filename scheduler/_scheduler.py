@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import reprlib
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -28,6 +29,7 @@ from ._observers import Observer
 from ._options import (
     check_retry,
     check_seconds,
+    need_method,
 )
 from ._report import ShutdownReport
 from ._stopping import closing_of
@@ -80,6 +82,10 @@ class Scheduler(Submitter):
         check_invariants: bool = False,
     ) -> None:
         pool_groups = as_groups(groups)
+        if clock is not None:
+            need_method("clock", clock, "now")
+        if not (name is None or type(name) is str):
+            raise TypeError(f"Scheduler(name=) must be a string or None, not {reprlib.repr(name)}")
         driver = Driver(
             make_core(
                 pool_groups,
@@ -105,7 +111,7 @@ class Scheduler(Submitter):
 
     @property
     def name(self) -> str:
-        """The scheduler's name, as in its threads' names."""
+        """The scheduler's name, as in the names of its own threads; its workers go by their pools'."""
         return self._driver.name
 
     # Seeing

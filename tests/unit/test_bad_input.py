@@ -350,7 +350,7 @@ def test_policies_that_make_no_sense(make, kind, message):
 @pytest.mark.parametrize("role", ["admission", "ordering", "routing", "retry"])
 def test_something_that_is_no_policy(role):
     """A class instead of a value is the usual slip, and the message shows the parentheses."""
-    with pytest.raises(TypeError, match=rf"{role}= must be a policy with a method \w+\(\), not 3"):
+    with pytest.raises(TypeError, match=rf"{role}= must be an object with a method \w+\(\), not 3"):
         Scheduler(1, **{role: 3})
     with pytest.raises(TypeError, match=rf"{role}= must be a policy, not the class Block; write Block\(\)"):
         Scheduler(1, **{role: Block})
@@ -730,3 +730,30 @@ def test_the_errors_are_one_family_and_pythons_words_for_things():
     }.items():
         assert issubclass(family[name], words)
     assert policies.Failure(attempt=1, error=OSError()).elapsed == 0.0
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda: PoolGroup("io", ThreadPool(1), scaling="x"),
+            r"PoolGroup\('io', scaling=\) must be FixedPools",
+        ),
+        (lambda: Scheduler(1, clock=5), r"clock= must be an object with a method now\(\), not 5"),
+        (lambda: Scheduler(1, name=7), r"Scheduler\(name=\) must be a string or None, not 7"),
+    ],
+)
+def test_what_a_scheduler_is_made_of_is_checked_when_it_is_made(make, words):
+    """An AttributeError from the depths names neither the argument nor the remedy."""
+    with pytest.raises(TypeError, match=words):
+        make()
+
+
+def test_a_timeout_that_is_no_number_is_refused():
+    """It compares false with everything, and was taken for zero."""
+    release = threading.Event()
+    with Scheduler(1) as s:
+        handle = s.submit(release.wait)
+        with pytest.raises(ValueError, match="timeout= must be seconds or None, not nan"):
+            handle.result(math.nan)
+        release.set()

@@ -147,7 +147,7 @@ def test_a_policy_class_is_refused_with_the_missing_parentheses():
 @pytest.mark.parametrize("retry", [3, "ExponentialBackoff", StrictPriority(), lambda _: 1.0])
 def test_a_policy_without_its_method_is_refused(retry):
     """Better now than in the middle of a failure."""
-    with pytest.raises(TypeError, match=r"retry= must be a policy with a method retry_after\(\)"):
+    with pytest.raises(TypeError, match=r"retry= must be an object with a method retry_after\(\)"):
         given(retry=retry)
 
 
