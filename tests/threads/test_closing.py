@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import scheduler._core.front_queue
 import scheduler._driver
 from policies import CallerRuns, FixedBackoff
 from pools import InlinePool, ThreadPool
@@ -22,6 +23,7 @@ from scheduler import (
     current_job,
 )
 from scheduler._core.capacity import JOBS_PER_TURN
+from scheduler._stopping import closing_of
 from scheduler.testing import RecordedEvents
 
 SETTLED = ("succeeded", "failed", "cancelled", "expired", "shed")
@@ -758,3 +760,84 @@ def test_a_pool_whose_stop_raises_does_not_tear_the_closing(open_scheduler, monk
 
     assert report is not None
     assert_accounts(report, [handle])
+
+
+@pytest.mark.parametrize("way", ["close", "shutdown"])
+def test_a_callback_that_closes_is_not_waited_for(open_scheduler, gate, way):
+    """Closing waited a second for the very thread that waited for it, and then called it abandoned."""
+    s = open_scheduler(1)
+    reports, ended = [], threading.Event()
+
+    def end(_handle):
+        getattr(s, way)()
+        reports.append(s.close())
+        ended.set()
+
+    handle = s.submit(gate.stop_here, 7)
+    handle.add_done_callback(end)
+    gate.open()
+
+    assert 7 == handle.result(20)
+    report = s.close()
+    assert () == report.abandoned_workers
+    assert report.duration < 0.5
+    assert ended.wait(20)
+    assert reports == [report]
+
+
+def test_a_cordoned_pool_does_not_keep_a_scheduler_from_ending(open_scheduler, in_thread):
+    """Jobs that wait behind a cordon would wait for ever, and so would whoever leaves the `with`."""
+    s = open_scheduler(PoolGroup("io", ThreadPool(1)))
+    s.cordon_pool("io-1")
+    handle = s.submit(int, 7)
+
+    in_thread(s.shutdown).result()
+
+    assert 7 == handle.result(0)
+
+
+def test_leaving_async_with_by_a_timeout_does_not_tear_the_closing(open_scheduler, gate):
+    """Whoever waited for the end may be gone when it comes."""
+    s = open_scheduler(1)
+
+    async def leave():
+        async with asyncio.timeout(0.05):
+            async with s:
+                s.submit(gate.stop_here)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(leave())
+    after = []
+    closing_of(s._driver).when_done(lambda: after.append(True))
+    gate.open()
+
+    assert s.close().complete
+    assert [True] == after
+
+
+def test_a_stuck_neighbour_of_the_job_that_closes_is_named(open_scheduler, gate):
+    """Its thread is left behind like any other; the report must not hide it."""
+    s = open_scheduler(2)
+    stuck = s.submit(gate.stop_here)
+    gate.await_arrival()
+
+    report = s.submit(s.close, finish_within=0.01, cancel_within=0.01).result(20)
+
+    assert ("thread-1/1",) == report.abandoned_workers
+    assert stuck.cancelled()
+
+
+def test_closing_looks_at_each_job_that_waits_once(open_scheduler, monkeypatch, untraced):
+    """Each 256 cancelled began with a look at all that wait: a million took a minute."""
+    s = open_scheduler(1)
+    s.pause()
+    handles = [s.submit(int) for _ in range(20 * JOBS_PER_TURN)]
+    looked = []
+    live = scheduler._core.front_queue.Run.live
+    monkeypatch.setattr(
+        scheduler._core.front_queue.Run, "live", lambda run: looked.append(len(run)) or live(run)
+    )
+    s.shutdown(cancel_futures=True)
+
+    assert all(handle.done() for handle in handles)
+    assert sum(looked) < 3 * len(handles)

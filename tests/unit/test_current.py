@@ -158,3 +158,21 @@ def test_the_log_filter_lets_records_from_outside_pass():
     passed = JobLogFilter().filter(record)
 
     assert (True, "-", "-", "-") == (passed, record.job_id, record.attempt, record.worker)
+
+
+def test_what_a_helper_thread_was_handed_does_not_speak_for_the_next_job(inside):
+    """A slot is used again at once; its next job's interruption is not this one's."""
+    job = current_job()
+    assert not job.interrupted
+    other = Reported(JobOptions(), None)
+    other.id, other.attempt, other.driver = 8, 1, Reporter()
+    inside.job, inside.attempt, inside.begun = other, 1, 0
+
+    with pytest.raises(SchedulerError):
+        current_job()
+    inside.begun = 1
+    assert 8 == current_job().id
+    assert job.interrupted
+    with pytest.raises(JobInterrupted, match="attempt 2 is over"):
+        job.raise_if_interrupted()
+    assert not current_job().interrupted
