@@ -2,12 +2,16 @@
 
 The slot a thread works for is kept in a thread-local: a worker thread serves one slot for life, so
 this costs 50 ns a job, where a context variable in the job's own copied context would cost 250.
+Many coroutines share one thread, so a job that is a coroutine has its slot in its context, where the asyncio
+tasks and threads that it starts with that context find it, too. Contexts outlive jobs and are handed on to
+others; so what stands there is no job (which would be kept alive) but says which one it was.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from ._core.job import Job
@@ -33,10 +37,34 @@ class _Local(threading.local):
 local = _Local()
 
 
+#: The slot whose coroutine this context belongs to, the id of its job, and the attempt.
+inside: ContextVar[tuple[Slot, int, int] | None] = ContextVar("two-tier-scheduler-job", default=None)
+
+
 def current_slot() -> Slot | None:
-    """Return the slot whose job this thread runs, or None outside a job."""
+    """Return the slot whose job this thread or coroutine runs, or None outside a job."""
     slot = local.slot
-    return None if slot is None or slot.job is None else slot
+    if slot is not None and slot.job is not None:
+        return slot
+    mark = inside.get()
+    if mark is not None:
+        slot, job_id, attempt = mark
+        if slot.job is not None and slot.job.id == job_id and slot.attempt == attempt:
+            return slot
+    return None
+
+
+def slot_here() -> Slot | None:
+    """Return the slot that cannot go on while this thread waits: of its job, or of that job's done-callbacks."""
+    slot = local.slot
+    if slot is not None and (slot.job is not None or slot.held):
+        return slot
+    mark = inside.get()
+    if mark is not None:
+        slot, job_id, attempt = mark
+        if slot.attempt == attempt and (slot.held if slot.job is None else slot.job.id == job_id):
+            return slot
+    return None
 
 
 class CurrentJob:
@@ -94,10 +122,11 @@ def _reporter(job: Any) -> Reporter:
 
 
 def current_job() -> CurrentJob:
-    """Return the job that the calling thread runs.
+    """Return the job that the calling thread or coroutine runs.
 
     Raises SchedulerError outside a job. Threads that a job starts itself are outside: hand them the
-    object. Cost: 0.3 µs; keep the result when you poll it.
+    object. Asyncio tasks that a coroutine starts are inside, and so is what it hands to
+    ``asyncio.to_thread``. Cost: 0.3 µs; keep the result when you poll it.
     """
     slot = current_slot()
     if slot is None or slot.job is None:

@@ -141,10 +141,6 @@ class Desk(Turns):
         """Return the line of jobs like this, or None when no group may take them."""
         return self.turn(lambda _now: line_for(self.core, options, coroutine=coroutine))
 
-    def any_line_for(self, options: JobOptions) -> bool:
-        """Return whether some group may take a job with these options, coroutine or not."""
-        return any(self.line_for(options, coroutine=kind) is not None for kind in (False, True))
-
     def wait_drained(self, pool: PoolRecord, timeout: float | None) -> tuple[bool, tuple[int, ...]]:
         """Wait until a draining pool has stopped; return whether it has, and what still runs there."""
         inside = current_slot()

@@ -19,6 +19,7 @@ import contextlib
 import logging
 import time
 from _thread import allocate_lock
+from asyncio import CancelledError as AsyncioCancelled
 from typing import Any
 
 from policies.contracts import Admission
@@ -30,6 +31,7 @@ from ._core.states import RUNNING, SUCCEEDED
 from ._current import current_slot, local
 from ._desk import Desk, bounded
 from ._errors import (
+    CancelledFromWithin,
     JobInterrupted,
     PoolBroken,
     QueueFull,
@@ -161,7 +163,7 @@ class Driver(Desk):
                 if slot.pool.group.broken is None:
                     broken = PoolBroken(
                         f"worker {slot.worker} could not start ({describe(cause)}); "
-                        "mend its initializer and make a new scheduler"
+                        "mend its initializer or loop_factory and make a new scheduler"
                     )
                     broken.__cause__ = cause
                     return broken
@@ -180,10 +182,26 @@ class Driver(Desk):
                 )
             died.__cause__ = error.__cause__
             return died
+        if isinstance(error, AsyncioCancelled) and slot.pool.group.coroutines:
+            return self._blame_cancel(error, slot)
         traceback = error.__traceback__
-        if traceback is not None:  # drop the frame of `JobHandle.run`
+        if traceback is not None:  # drop the frame of `JobHandle.run`, or of what awaited the coroutine
             error.__traceback__ = traceback.tb_next
         return error
+
+    def _blame_cancel(self, error: BaseException, slot: Slot) -> BaseException:
+        """Return what became of a coroutine that ended by its cancellation: it must not look like its caller's."""
+        job_id = slot.job.id if slot.job else "?"
+        blamed: BaseException
+        if slot.interrupted is not None:
+            blamed = JobInterrupted(f"job {job_id} was interrupted: {slot.interrupted}")
+        else:
+            blamed = CancelledFromWithin(
+                f"job {job_id} ended with asyncio.CancelledError though nobody interrupted it: it raised that, "
+                "cancelled itself, or awaited something that was cancelled; catch it there"
+            )
+        blamed.__cause__ = error
+        return blamed
 
     # Off the hot path of submit
 
@@ -329,7 +347,7 @@ class Driver(Desk):
         def broken(error: BaseException) -> None:
             # Said first: whoever learns from a failed job that the pool is broken finds the reason in the log.
             _log.critical(
-                "pool %s can run nothing any more: %s raised in its initializer",
+                "pool %s can run nothing any more: %s raised when its worker started",
                 pool.pool_id,
                 type(error).__name__,
                 exc_info=error,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from ._core.job import Attempt, Job, JobOptions, Line
 from ._core.states import CANCELLED, RUNNING, SUCCEEDED, WAITING
-from ._current import local
+from ._current import inside, local
 from ._relay import Relay
 
 T = TypeVar("T")
@@ -257,6 +257,18 @@ class JobHandle(Job, Future[T]):
         except BaseException:
             del self, slot, context, function  # the error's traceback keeps this frame, and it these
             raise
+
+    def start(self) -> object:
+        """Call the function in the context that the caller is in. Satisfies `pools.contract.Call`."""
+        slot = self.slot
+        if slot is not None:
+            slot.begun = self.attempt
+            inside.set((slot, self.id, self.attempt))  # type: ignore[arg-type]
+        function = self.function
+        assert function is not None
+        if self.kwargs is None:
+            return function(*self.args)
+        return function(*self.args, **self.kwargs)
 
     def watched_by(self, watcher: Watcher) -> None:
         """Add a watcher; under the lock."""

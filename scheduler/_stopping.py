@@ -37,7 +37,7 @@ from ._core.job import Job
 from ._core.pool_table import Slot
 from ._core.states import RUNNING, SUCCEEDED, JobState
 from ._core.statistics import Statistics
-from ._current import local
+from ._current import slot_here
 from ._driver import Driver
 from ._errors import JobInterrupted
 
@@ -146,9 +146,8 @@ class Closing:
 
     def wait_for_end(self) -> None:
         """Wait for the end; a job or callback that does so is not itself waited for."""
-        slot, core = local.slot, self._driver.core
-        inside = slot is not None and (slot.job is not None or slot.held)
-        if slot is not None and inside and (slot.pool in core.pools or slot in core.caller_slots):
+        slot, core = slot_here(), self._driver.core
+        if slot is not None and (slot.pool in core.pools or slot in core.caller_slots):
             self._closers.add(slot)
             self._changed.set()
         self._done.wait()
@@ -300,7 +299,7 @@ class Closing:
                 self._note(job, "abandoned")
                 error = JobInterrupted(
                     f"job {job.id} was still running in {slot.worker} when the scheduler closed; "
-                    "its thread was left behind"
+                    f"its {'coroutine' if slot.pool.group.coroutines else 'thread'} was left behind"
                 )
                 core.abandon(slot, error, now)
 

@@ -73,7 +73,7 @@ class Core(Ahead):
         Cost: O(slots); asked only when a job waits for a job.
         """
         pools = [pool for group in line.groups for pool in group.pools]
-        return bool(pools) and all(slot.blocked for pool in pools for slot in pool.all_slots)
+        return bool(pools) and all(pool.stuck for pool in pools)
 
     # Time
 
@@ -252,6 +252,7 @@ class Core(Ahead):
                 down=pool.down,
                 ahead=sum(len(slot.ahead) for slot in pool.all_slots),
                 inversion_bound=pool.inversion_bound,
+                loop_lag=pool.loop_lag,
             )
             for pool in self.pools
         )

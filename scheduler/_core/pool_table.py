@@ -79,6 +79,10 @@ class PoolRecord:
     down: int = 0
     #: Seconds that an urgent job may wait behind what lies ahead here, as the pool measures it.
     inversion_bound: float = 0.0
+    #: Seconds by which its event loop has lately been late at worst, as the pool measures it.
+    loop_lag: float = 0.0
+    #: A job keeps its event loop waiting: nothing in it goes on.
+    blocked: bool = False
     #: What runs the calls; the core passes it on and never looks at it.
     runner: Any = None
 
@@ -91,6 +95,11 @@ class PoolRecord:
     def load(self) -> float:
         """Slots in use ÷ slots."""
         return self.in_use / self.slots
+
+    @property
+    def stuck(self) -> bool:
+        """Whether every job here waits for another one."""
+        return self.blocked or all(slot.blocked for slot in self.all_slots)
 
     def running(self) -> Iterator[Job]:
         """Iterate over the jobs whose current attempt runs here."""
