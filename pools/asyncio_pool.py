@@ -120,7 +120,7 @@ class _Coroutines:
         self._fresh: dict[int, Call] = {}
         #: Calls that have. Whoever takes one out, which only one can, owes its outcome.
         self._calls: dict[int, Call] = {}
-        #: Calls that slots got for their last outcome, to be begun.
+        #: Calls that have been taken in, or that slots got for their last outcome, to be begun.
         self._following: deque[tuple[int, Call]] = deque()
         #: Asyncio tasks under way, by slot.
         self._running: list[Task[None] | None] = [None] * recipe.slots
@@ -281,7 +281,7 @@ class _Coroutines:
             if call is not None:
                 self._calls[slot] = call  # first, see `holds`
                 self._fresh.pop(slot, None)
-                self._begin(slot, call)
+                following.append((slot, call))  # not begun at once: its stop may lie behind it
         call = None
         for _ in range(max(len(following), _AT_ONCE)):
             if not following:

@@ -67,6 +67,14 @@ def slot_here() -> Slot | None:
     return None
 
 
+def holds_loop(slot: Slot | None) -> bool:
+    """Return whether a job in `slot` that waits on this thread keeps a whole event loop waiting."""
+    if slot is None or not slot.pool.group.coroutines:
+        return False
+    thread: int | None = getattr(slot.pool.runner, "loop_thread", None)
+    return thread == threading.get_ident()
+
+
 class CurrentJob:
     """One attempt, seen from inside. Threads: may be handed to threads that the job starts."""
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import reprlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError
 from threading import RLock
 from typing import Any
 
 from ._assembly import line_for
 from ._core import events
+from ._core.core import needed_by
 from ._core.job import Attempt, JobOptions
 from ._core.pool_table import PoolRecord, Slot
 from ._core.states import RUNNING
-from ._current import current_slot
+from ._current import current_slot, holds_loop
 from ._errors import SchedulerError, WouldDeadlock
 from ._handle import JobHandle, Watcher
 from ._linger import LINGER, linger
@@ -48,14 +50,7 @@ class Desk(Turns):
             if handle.state.settled:
                 return
             if inside is not None:
-                inside.blocked = True
-                if timeout is None and handle.state is not RUNNING and self.core.would_deadlock(handle.line):
-                    inside.blocked = False
-                    raise WouldDeadlock(
-                        f"job {inside.job.id if inside.job else '?'} in {inside.worker} waits for job "
-                        f"{handle.id}, which cannot start: every slot it may use waits likewise; "
-                        "add a slot or a pool, or give the inner job a group of its own"
-                    )
+                self._stand_still(inside, handle, forever=timeout is None)
             handle.watched_by(watcher)
         try:
             woken = (
@@ -63,7 +58,7 @@ class Desk(Turns):
             )
         finally:
             if inside is not None:
-                inside.blocked = False
+                go_on(inside)
         if not woken:
             with self.lock:
                 handle.forget(watcher)
@@ -71,6 +66,44 @@ class Desk(Turns):
                 raise TimeoutError(
                     f"job {handle.id} did not settle within {timeout} s; it is {handle.state.value}"
                 )
+
+    def _stand_still(
+        self, inside: Slot, handle: JobHandle[Any], *, forever: bool, awaits: bool = False
+    ) -> None:
+        """Note that the job of a slot waits for another one; raise if it would for ever. Under the lock."""
+        inside.waits_for, inside.blocked = handle, True
+        loop = not awaits and holds_loop(inside)
+        if loop:
+            inside.pool.standstill = inside
+        if forever and self.core.would_deadlock(needed_by(handle)):
+            go_on(inside)
+            waiting = (
+                f"job {inside.job.id if inside.job else '?'} in {inside.worker} waits for job {handle.id}, "
+            )
+            if loop:
+                raise WouldDeadlock(
+                    f"{waiting}which needs the event loop of pool {inside.pool_id}, and that would be kept "
+                    "waiting; write `await handle`"
+                )
+            raise WouldDeadlock(
+                f"{waiting}which cannot {'go on' if handle.state is RUNNING else 'start'}: every slot it may "
+                "use waits likewise; add a slot or a pool, or give the inner job a group of its own"
+            )
+
+    def wait_inside(self, handle: JobHandle[Any]) -> Generator[Any, None, Any]:
+        """Await the handle in a coroutine that is, or belongs to, a job."""
+        inside = current_slot()
+        running = asyncio.current_task()
+        # Only a job's own asyncio task, which has its worker's name: while a child waits, the job may go on.
+        if inside is None or running is None or running.get_name() != inside.worker:
+            return (yield from asyncio.wrap_future(handle).__await__())
+        with self.lock:
+            if not handle.state.settled and inside.pool in self.core.pools:
+                self._stand_still(inside, handle, forever=True, awaits=True)
+        try:
+            return (yield from asyncio.wrap_future(handle).__await__())
+        finally:
+            go_on(inside)
 
     def watch(self, handle: JobHandle[Any], callback: Callable[[Any], object]) -> bool:
         """Register a done-callback; return False when the handle has already settled."""
@@ -214,6 +247,11 @@ class Desk(Turns):
         while True:
             if self.turn(idle):
                 return True
+            if timeout is None and holds_loop(inside):
+                raise WouldDeadlock(
+                    f"job {mine.id if mine else '?'} waits for every other job on its event loop's own thread, "
+                    "and those on that loop could not go on; use `await asyncio.to_thread(scheduler.drain)`"
+                )
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
@@ -246,6 +284,13 @@ class Desk(Turns):
     def stop_alarm(self) -> None:
         """Ring no more."""
         self._alarm.stop(timeout=1.0)
+
+
+def go_on(inside: Slot) -> None:
+    """Note that the job of a slot waits no more."""
+    inside.blocked, inside.waits_for = False, None
+    if inside.pool.standstill is inside:
+        inside.pool.standstill = None
 
 
 def bounded(timeout: float | None) -> float:

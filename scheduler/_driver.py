@@ -28,8 +28,8 @@ from pools.contract import Call, CallAbandoned, Deliver, WorkerGone
 from ._core.books import Left, describe
 from ._core.pool_table import GroupRecord, PoolRecord, Slot
 from ._core.states import RUNNING, SUCCEEDED
-from ._current import current_slot, local
-from ._desk import Desk, bounded
+from ._current import current_slot, holds_loop, local
+from ._desk import Desk, bounded, go_on
 from ._errors import (
     CancelledFromWithin,
     JobInterrupted,
@@ -299,8 +299,10 @@ class Driver(Desk):
         inside = current_slot()
         if inside is not None and inside.pool in self.core.pools:
             inside.blocked = True
-            if all(slot.blocked for pool in self.core.pools for slot in pool.all_slots):
-                inside.blocked = False
+            if holds_loop(inside):
+                inside.pool.standstill = inside
+            if all(pool.stuck for pool in self.core.pools):
+                go_on(inside)
                 self.core.leave_door(job, self.now(), "it would deadlock")
                 raise WouldDeadlock(
                     f"job {inside.job.id if inside.job else '?'} submits to a full front queue "
@@ -329,7 +331,7 @@ class Driver(Desk):
     def _leave_door(self, job: JobHandle[Any], reason: str) -> None:
         inside = current_slot()
         if inside is not None:
-            inside.blocked = False
+            go_on(inside)
         self._door.pop(job, None)
         self.turn(lambda now: self.core.leave_door(job, now, reason))
 

@@ -53,6 +53,9 @@ class Keeper(Protocol):
     def history(self, handle: JobHandle[Any]) -> tuple[Attempt, ...]:
         """Return the job's attempts."""
 
+    def wait_inside(self, handle: JobHandle[Any]) -> Generator[Any, None, Any]:
+        """Await the handle in a coroutine that is, or belongs to, a job."""
+
 
 class JobHandle(Job, Future[T]):
     """The caller's end of a job: a future with an id, a state and its attempts.
@@ -190,7 +193,12 @@ class JobHandle(Job, Future[T]):
                 _log.exception("exception calling callback for job %s", self.id)
 
     def __await__(self) -> Generator[Any, None, T]:
-        """Wait for the result in an event loop; cancelling the waiting coroutine cancels the job."""
+        """Wait for the result in an event loop; cancelling the waiting coroutine cancels the job.
+
+        Raises WouldDeadlock in a job, as `result` does.
+        """
+        if inside.get() is not None and not self.state.settled:
+            return self.driver.wait_inside(self)
         return asyncio.wrap_future(self).__await__()
 
     # What concurrent.futures.wait, as_completed and asyncio reach for

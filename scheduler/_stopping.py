@@ -37,9 +37,9 @@ from ._core.job import Job
 from ._core.pool_table import Slot
 from ._core.states import RUNNING, SUCCEEDED, JobState
 from ._core.statistics import Statistics
-from ._current import slot_here
+from ._current import holds_loop, slot_here
 from ._driver import Driver
-from ._errors import JobInterrupted
+from ._errors import JobInterrupted, WouldDeadlock
 
 #: Seconds an idle worker gets to leave before its thread is counted as abandoned. Arbitrary.
 _LEAVE_WITHIN = 1.0
@@ -148,6 +148,13 @@ class Closing:
         """Wait for the end; a job or callback that does so is not itself waited for."""
         slot, core = slot_here(), self._driver.core
         if slot is not None and (slot.pool in core.pools or slot in core.caller_slots):
+            if holds_loop(slot) and self._driver.turn(
+                lambda _: any(j.slot is not slot for j in core.alive())
+            ):
+                raise WouldDeadlock(
+                    f"the scheduler is closing, but a job in {slot.worker} may not wait for that on its event "
+                    "loop's own thread: others need the loop; use `await asyncio.to_thread(scheduler.close)`"
+                )
             self._closers.add(slot)
             self._changed.set()
         self._done.wait()

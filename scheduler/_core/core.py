@@ -67,13 +67,34 @@ class Core(Ahead):
         self.left.stops.append((job.slot, job.attempt))
         self.dirty = True
 
-    def would_deadlock(self, line: Line) -> bool:
-        """Whether a job of this line could never start because every slot waits for another job.
+    def would_deadlock(self, where: Slot | Line) -> bool:
+        """Whether what a job needs, at `where`, can never come, because all of it waits, in the end, for itself.
 
-        Cost: O(slots); asked only when a job waits for a job.
+        A job that runs needs its own slot to go on, one that does not run any slot of its line; and a slot
+        that is blocked needs what the job needs that it waits for. If nothing of all that can go on by itself,
+        nothing ever will. Cost: O(slots); asked only when a job waits for a job.
         """
-        pools = [pool for group in line.groups for pool in group.pools]
-        return bool(pools) and all(pool.stuck for pool in pools)
+        needed = [where]
+        seen = set(needed)
+        for place in needed:  # which grows meanwhile
+            if isinstance(place, Slot):
+                slots = [place.pool.standstill or place]
+            else:
+                pools = [pool for group in place.groups for pool in group.pools]
+                slots = [slot for pool in pools for slot in pool.all_slots]
+            if not slots:
+                return False  # a pool may come
+            for slot in slots:
+                holder = slot.pool.standstill or slot
+                awaited = holder.waits_for
+                if not holder.blocked or (awaited is not None and awaited.state.settled):
+                    return False
+                if awaited is not None:
+                    needs = needed_by(awaited)
+                    if needs not in seen:
+                        seen.add(needs)
+                        needed.append(needs)
+        return True
 
     # Time
 
@@ -284,3 +305,8 @@ class Core(Ahead):
         for timer in self.timers:
             if timer.kind in (TimerKind.DELAY, TimerKind.BACKOFF):
                 yield timer.job
+
+
+def needed_by(job: Job) -> Slot | Line:
+    """Return where a job that has not settled can go on: in its slot, or in any of its line."""
+    return job.slot if isinstance(job.slot, Slot) else job.line

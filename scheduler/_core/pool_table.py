@@ -47,6 +47,8 @@ class Slot:
     held: bool = False
     #: The job waits for another job's result, or for room in the front queue.
     blocked: bool = False
+    #: That other job, while it does.
+    waits_for: Job | None = None
     #: There is no worker here now, and no call can be given to it.
     down: bool = False
     #: Jobs that the worker holds beyond the one it runs, in the order in which it will start them.
@@ -81,8 +83,8 @@ class PoolRecord:
     inversion_bound: float = 0.0
     #: Seconds by which its event loop has lately been late at worst, as the pool measures it.
     loop_lag: float = 0.0
-    #: A job keeps its event loop waiting: nothing in it goes on.
-    blocked: bool = False
+    #: Whose job keeps the pool's event loop waiting, so that nothing in it goes on.
+    standstill: Slot | None = None
     #: What runs the calls; the core passes it on and never looks at it.
     runner: Any = None
 
@@ -98,8 +100,8 @@ class PoolRecord:
 
     @property
     def stuck(self) -> bool:
-        """Whether every job here waits for another one."""
-        return self.blocked or all(slot.blocked for slot in self.all_slots)
+        """Whether every job here waits, for another one or for room in the front queue."""
+        return self.standstill is not None or all(slot.blocked for slot in self.all_slots)
 
     def running(self) -> Iterator[Job]:
         """Iterate over the jobs whose current attempt runs here."""
