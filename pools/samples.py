@@ -8,10 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from .contract import Call, PoolRecipe
-
-#: Seconds after which a call that nobody releases returns all the same.
-_PATIENCE = 10.0
+from .contract import Call
 
 
 class SampleCall:
@@ -35,8 +32,10 @@ class SampleCall:
 class Held:
     """A call that says that it has started, and returns "finished" once it is released."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float) -> None:
         self.call: Call = SampleCall(self.hold)
+        #: Seconds to wait for its start, and after which it returns though nobody released it.
+        self.patience = patience
         #: Where it ran, by `threading.get_ident`; None before it has, or where that means nothing.
         self.thread: int | None = None
         self._started = threading.Event()
@@ -46,12 +45,12 @@ class Held:
         """Be the call."""
         self.thread = threading.get_ident()
         self._started.set()
-        self._released.wait(_PATIENCE)
+        self._released.wait(self.patience)
         return "finished"
 
     def started(self) -> bool:
         """Wait for its start; return whether it came in time."""
-        return self._started.wait(_PATIENCE)
+        return self._started.wait(self.patience)
 
     def release(self) -> None:
         """Let it return."""
@@ -59,7 +58,10 @@ class Held:
 
 
 class Samples:
-    """What a pool under test is made to run."""
+    """What a pool under test is made to run. `patience` is how many seconds anything may take."""
+
+    def __init__(self, patience: float = 10.0) -> None:
+        self.patience = patience
 
     def value(self, value: object) -> Call:
         """Return a call that returns `value`."""
@@ -71,7 +73,7 @@ class Samples:
 
     def held(self) -> Held:
         """Return a call that waits to be released."""
-        return Held()
+        return Held(self.patience)
 
 
 class CoroutineSamples(Samples):
@@ -87,7 +89,7 @@ class CoroutineSamples(Samples):
 
     def held(self) -> Held:
         """Return a call that awaits its release."""
-        return _HeldCoroutine()
+        return _HeldCoroutine(self.patience)
 
 
 class _HeldCoroutine(Held):
@@ -96,7 +98,7 @@ class _HeldCoroutine(Held):
         self.thread = threading.get_ident()
         self._started.set()
         if not self._released.is_set():
-            await asyncio.wait_for(self._event.wait(), _PATIENCE)
+            await asyncio.wait_for(self._event.wait(), self.patience)
         return "finished"
 
     def release(self) -> None:
@@ -122,10 +124,3 @@ async def _give_later(value: object) -> object:
 async def _raise_later(error: BaseException) -> None:
     await asyncio.sleep(0)
     raise error
-
-
-def samples_for(recipe: PoolRecipe, given: Samples | None) -> Samples:
-    """Return what was given, or what suits the recipe."""
-    if given is not None:
-        return given
-    return CoroutineSamples() if recipe.runs_coroutines else Samples()

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Self
 
 from .contract import Call, Outcome, Pool, PoolRecipe
-from .samples import CoroutineSamples, Held, SampleCall, Samples, samples_for
+from .samples import CoroutineSamples, Held, SampleCall, Samples
 
 __all__ = [
     "PATIENCE",
@@ -130,7 +130,7 @@ class Harness:
 
 def p1_slots_never_change(recipe: PoolRecipe, samples: Samples | None = None) -> None:
     """``slots`` is a positive integer and the same before, during and after use."""
-    samples = samples_for(recipe, samples)
+    samples = _samples(recipe, samples)
     with Harness(recipe) as harness:
         for slot in range(recipe.slots):
             harness.run(slot, samples.value(0))
@@ -141,7 +141,7 @@ def p1_slots_never_change(recipe: PoolRecipe, samples: Samples | None = None) ->
 
 def p2_run_does_not_block(recipe: PoolRecipe, samples: Samples | None = None) -> None:
     """``run`` returns while the call is still running, and another thread runs it; ``holds`` tells the truth."""
-    samples = samples_for(recipe, samples)
+    samples = _samples(recipe, samples)
     with Harness(recipe) as harness:
         pool = harness.pool
         helds = [samples.held() for _ in range(recipe.slots)]
@@ -165,7 +165,7 @@ def p2_run_does_not_block(recipe: PoolRecipe, samples: Samples | None = None) ->
 
 def p3_each_call_is_delivered_once(recipe: PoolRecipe, samples: Samples | None = None) -> None:
     """Values and errors come back, once each, including calls handed out by ``deliver``."""
-    samples = samples_for(recipe, samples)
+    samples = _samples(recipe, samples)
     with Harness(recipe) as harness:
         errors = [ValueError("expected"), SystemExit("expected"), KeyboardInterrupt("expected")]
         harness.following = {
@@ -185,7 +185,7 @@ def p4_the_slot_is_free_before_its_outcome_is_visible(
     recipe: PoolRecipe, samples: Samples | None = None
 ) -> None:
     """Once an outcome has been delivered without a successor, its slot takes a call at once."""
-    samples = samples_for(recipe, samples)
+    samples = _samples(recipe, samples)
     with Harness(recipe) as harness:
         for turn in range(100):
             harness.run(0, samples.value(turn))
@@ -199,7 +199,7 @@ def p5_drain_refuses_new_calls_and_finishes_the_accepted(
     recipe: PoolRecipe, samples: Samples | None = None
 ) -> None:
     """After ``drain`` a running call still delivers its value, and ``run`` raises."""
-    samples = samples_for(recipe, samples)
+    samples = _samples(recipe, samples)
     with Harness(recipe) as harness:
         held = samples.held()
         harness.run(0, held.call)
@@ -222,7 +222,7 @@ def p6_stop_is_bounded_and_gives_back_what_it_abandons(
     recipe: PoolRecipe, samples: Samples | None = None
 ) -> None:
     """``stop`` returns in time though a call ignores it, names its slot and delivers an error for it."""
-    samples = samples_for(recipe, samples)
+    samples = _samples(recipe, samples)
     with Harness(recipe) as harness:
         held = samples.held()
         harness.run(0, held.call)
@@ -241,7 +241,7 @@ def p6_stop_is_bounded_and_gives_back_what_it_abandons(
 
 def p8_a_worker_keeps_nothing_of_a_finished_call(recipe: PoolRecipe, samples: Samples | None = None) -> None:
     """Arguments and values of a finished call are not kept alive by a parked worker."""
-    samples = samples_for(recipe, samples)
+    samples = _samples(recipe, samples)
     with Harness(recipe) as harness:
         thing = _Thing()
         gone = threading.Event()
@@ -257,7 +257,7 @@ def p8_a_worker_keeps_nothing_of_a_finished_call(recipe: PoolRecipe, samples: Sa
 
 def p9_interrupt_stops_no_other_call(recipe: PoolRecipe, samples: Samples | None = None) -> None:
     """``interrupt`` returns at once, and does nothing where ``still`` says that another call has the slot."""
-    samples = samples_for(recipe, samples)
+    samples = _samples(recipe, samples)
     with Harness(recipe) as harness:
         helds = [samples.held() for _ in range(recipe.slots)]
         for slot, held in enumerate(helds):
@@ -280,7 +280,7 @@ def p7_a_broken_pool_says_so_once(recipe: PoolRecipe, samples: Samples | None = 
 
     Not part of ``PROMISES``: hand it a recipe whose initializer raises.
     """
-    samples = samples_for(recipe, samples)
+    samples = _samples(recipe, samples)
     with Harness(recipe) as harness:
         for slot in range(recipe.slots):
             harness.run(slot, samples.value(0))
@@ -320,6 +320,12 @@ def check_pool(
     for number, promise in PROMISES.items():
         if number not in skip:
             promise(recipe, samples)
+
+
+def _samples(recipe: PoolRecipe, given: Samples | None) -> Samples:
+    if given is not None:
+        return given
+    return (CoroutineSamples if recipe.runs_coroutines else Samples)(PATIENCE)
 
 
 def _told(error: BaseException | None) -> str:
