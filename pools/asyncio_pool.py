@@ -302,33 +302,40 @@ class _Coroutines:
         if self._stops and self._to_stop(slot):
             self._finish(slot, None, CancelledError())
             return
-        loop = self._loop
-        assert loop is not None
         context = call.context
         context = Context() if context is None else context.copy()
-        body = self._run(slot, call)
+        loop = self._loop
+        assert loop is not None
+        if loop.get_task_factory() is not None:
+            self._begin_by_factory(loop, slot, call, context)
+            return
+        running = self._start_now(self._run(slot, call), self._names[slot], context)
+        if not running.done():  # else it has begun and ended
+            self._running[slot] = running
+
+    def _begin_by_factory(self, loop: AbstractEventLoop, slot: int, call: Call, context: Context) -> None:
+        """Begin a call where the user has set a factory of asyncio tasks."""
+        body = self._run(slot, call, paused=True)
+        # Up to its first pause, so that a cancellation before its first step arrives where it is caught.
+        body.send(None)
         try:
-            # Up to its first pause, so that a cancellation before its first step arrives where it is caught.
-            body.send(None)
-            if loop.get_task_factory() is None:
-                running: Task[None] = self._start_now(body, self._names[slot], context)
-            else:
-                running = loop.create_task(body, name=self._names[slot], context=context)
-        except BaseException as error:  # a user's own factory
+            running = loop.create_task(body, name=self._names[slot], context=context)
+        except BaseException as error:
             if self._calls.pop(slot, None) is call:
                 body.close()  # which finds that somebody else owes the outcome
                 self._calls[slot] = call
                 self._finish(slot, None, error)
             return
-        if not running.done():  # it may have begun, and ended, at once
+        if not running.done():
             self._running[slot] = running
 
-    async def _run(self, slot: int, call: Call) -> None:
+    async def _run(self, slot: int, call: Call, *, paused: bool = False) -> None:
         value: object = None
         failure: BaseException | None = None
         awaitable: Any = None
         try:
-            await PAUSE
+            if paused:
+                await PAUSE
             try:
                 awaitable = call.start()
             except BaseException as error:
