@@ -282,14 +282,13 @@ class _Coroutines:
                 self._calls[slot] = call  # first, see `holds`
                 self._fresh.pop(slot, None)
                 following.append((slot, call))  # not begun at once: its stop may lie behind it
-        call = None
+        call, watch = None, self._watch
+        if watch is not None and watch.due is None and self._calls:
+            watch.begin(self._calls)  # first: what blocks may do so at its first step
         for _ in range(max(len(following), _AT_ONCE)):
             if not following:
                 break
             self._begin(*following.popleft())
-        watch = self._watch
-        if watch is not None and watch.due is None and self._calls:
-            watch.begin(self._calls)
         self._woken = False
         if self._ended or (self._draining and not self._calls and not inbox):
             self._ended = True

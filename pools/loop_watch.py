@@ -120,7 +120,7 @@ class LoopWatch:
         """Return seconds until the tick is late enough for a look."""
         due = self.due
         if due is None or due == self._warned_of:
-            return self._limit if due is not None else 1.0
+            return self._limit if due is not None else min(1.0, REMEMBERED)
         return max(due + self._late_by - time.monotonic(), 0.001)
 
     def _look(self) -> None:
