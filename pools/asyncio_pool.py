@@ -29,9 +29,9 @@ from typing import Any
 
 import attrs
 
-from .contract import Call, CallAbandoned, Front, PoolStopped, check_slots
-from .event_loop import PAUSE, StartNow, close, not_awaitable, serve, starter
-from .loop_watch import LoopWatch
+from ._asyncio_loop import PAUSE, StartNow, close, not_awaitable, serve, starter
+from ._asyncio_watch import LoopWatch
+from .contract import Call, CallAbandoned, Front, PoolStopped, check_seconds, check_slots
 
 _THREAD_PREFIX = "two-tier-scheduler-"
 #: Calls begun in one go, if so many are there, before the loop looks after its sockets and timers. Arbitrary.
@@ -66,12 +66,8 @@ class AsyncioPool:
 
     @lag_limit.validator
     def _check_lag_limit(self, attribute: object, value: object) -> None:
-        if value is None:
-            return
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"AsyncioPool(lag_limit=) must be seconds or None, not {reprlib.repr(value)}")
-        if not 0.001 <= value <= 86400:
-            raise ValueError(f"AsyncioPool(lag_limit=) must be 0.001 to 86400 seconds or None, not {value}")
+        if value is not None:
+            check_seconds("AsyncioPool(lag_limit=)", value, above_zero=True)
 
     @property
     def prefetch(self) -> int:

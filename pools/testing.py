@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Self
 
+from ._samples import CoroutineSamples, Held, SampleCall, Samples
 from .contract import Call, Outcome, Pool, PoolRecipe
-from .samples import CoroutineSamples, Held, SampleCall, Samples
 
 __all__ = [
     "PATIENCE",

@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-import pools.loop_watch
+import pools._asyncio_watch
 from pools import AsyncioPool
-from pools.loop_watch import LoopWatch
+from pools._asyncio_watch import LoopWatch
 from scheduler import PoolGroup, current_job
 
 PATIENCE = 20.0
@@ -75,7 +75,7 @@ def test_the_lag_is_told_while_the_loop_is_still_blocked_and_is_forgotten(
     open_scheduler, eventually, monkeypatch
 ):
     """Whoever looks at the statistics because everything hangs must see where."""
-    monkeypatch.setattr(pools.loop_watch, "REMEMBERED", 0.02)
+    monkeypatch.setattr(pools._asyncio_watch, "REMEMBERED", 0.02)
     s = open_scheduler(PoolGroup("net", AsyncioPool(slots=2, lag_limit=0.01)))
     gate, blocked = threading.Event(), threading.Event()
 
@@ -138,7 +138,7 @@ def test_while_nothing_runs_nothing_ticks(open_scheduler, eventually, monkeypatc
             watches.append(self)
 
     monkeypatch.setattr("pools.asyncio_pool.LoopWatch", Watch)
-    monkeypatch.setattr(pools.loop_watch, "REMEMBERED", 0.01)
+    monkeypatch.setattr(pools._asyncio_watch, "REMEMBERED", 0.01)
     s = open_scheduler(AsyncioPool(slots=1, lag_limit=0.02))
 
     for _ in range(2):  # it falls asleep and wakes again

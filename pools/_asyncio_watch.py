@@ -39,7 +39,7 @@ class LoopWatch:
         self._loop = loop
         self._loop_thread = get_ident()
         self._pool_id = pool_id
-        self._limit = limit
+        self._limit = limit = min(limit, 86400.0)  # what threads can wait for has an end
         #: Seconds between two ticks.
         self._period = limit / 4
         #: What blocks for `limit` makes the tick late by that less the seconds to the tick: by this at least.
