@@ -15,7 +15,6 @@ from typing import Any
 
 from ._assembly import line_for
 from ._core import events
-from ._core.core import needed_by
 from ._core.job import Attempt, JobOptions
 from ._core.pool_table import PoolRecord, Slot
 from ._core.states import RUNNING
@@ -75,7 +74,7 @@ class Desk(Turns):
         loop = not awaits and holds_loop(inside)
         if loop:
             inside.pool.standstill = inside
-        if forever and self.core.would_deadlock(needed_by(handle)):
+        if forever and all(map(self.core.would_deadlock, self.core.needed_by(handle))):
             go_on(inside)
             waiting = (
                 f"job {inside.job.id if inside.job else '?'} in {inside.worker} waits for job {handle.id}, "

@@ -298,15 +298,15 @@ class Driver(Desk):
     def _stand_at_door(self, job: JobHandle[Any]) -> None:
         inside = current_slot()
         if inside is not None and inside.pool in self.core.pools:
-            inside.blocked = True
+            inside.blocked, inside.waits_for = True, job
             if holds_loop(inside):
                 inside.pool.standstill = inside
-            if all(pool.stuck for pool in self.core.pools):
+            if self.core.would_deadlock(inside):
                 go_on(inside)
                 self.core.leave_door(job, self.now(), "it would deadlock")
                 raise WouldDeadlock(
                     f"job {inside.job.id if inside.job else '?'} submits to a full front queue "
-                    f"(capacity={self.core.queue.capacity}) and every slot waits for room in it; "
+                    f"(capacity={self.core.queue.capacity}) and every slot that could make room waits likewise; "
                     "raise capacity=, add a pool, or use CallerRuns()"
                 )
         waiter = allocate_lock()

@@ -22,6 +22,9 @@ from .timers import Timer, TimerKind
 #: Timers handled in one turn; what is left is due at once in the next (law 5). Arbitrary.
 TIMERS_PER_TURN = 256
 
+#: Timers of jobs that take room in the front queue and stand in no line.
+_BEFORE_START = (TimerKind.DELAY, TimerKind.BACKOFF)
+
 
 class Core(Ahead):
     """The whole scheduler without a clock, a thread or a lock.
@@ -89,12 +92,23 @@ class Core(Ahead):
                 awaited = holder.waits_for
                 if not holder.blocked or (awaited is not None and awaited.state.settled):
                     return False
-                if awaited is not None:
-                    needs = needed_by(awaited)
+                for needs in () if awaited is None else self.needed_by(awaited):
                     if needs not in seen:
                         seen.add(needs)
                         needed.append(needs)
         return True
+
+    def needed_by(self, job: Job) -> tuple[Slot | Line, ...]:
+        """Return where a job that has not settled can go on: in its slot, or in any slot of its line.
+
+        One that stands at the door is let in as soon as any job starts that takes room in the front queue.
+        """
+        if isinstance(job.slot, Slot):
+            return (job.slot,)
+        if job.id:
+            return (job.line,)
+        waiting = [line for line in self.queue.lines.values() if line.best is not None]
+        return (job.line, *waiting, *(timer.job.line for timer in self.timers if timer.kind in _BEFORE_START))
 
     # Time
 
@@ -305,8 +319,3 @@ class Core(Ahead):
         for timer in self.timers:
             if timer.kind in (TimerKind.DELAY, TimerKind.BACKOFF):
                 yield timer.job
-
-
-def needed_by(job: Job) -> Slot | Line:
-    """Return where a job that has not settled can go on: in its slot, or in any of its line."""
-    return job.slot if isinstance(job.slot, Slot) else job.line

@@ -47,7 +47,7 @@ class Slot:
     held: bool = False
     #: The job waits for another job's result, or for room in the front queue.
     blocked: bool = False
-    #: That other job, while it does.
+    #: That other job; or, at the door, the one that it submits.
     waits_for: Job | None = None
     #: There is no worker here now, and no call can be given to it.
     down: bool = False
@@ -97,11 +97,6 @@ class PoolRecord:
     def load(self) -> float:
         """Slots in use ÷ slots."""
         return self.in_use / self.slots
-
-    @property
-    def stuck(self) -> bool:
-        """Whether every job here waits, for another one or for room in the front queue."""
-        return self.standstill is not None or all(slot.blocked for slot in self.all_slots)
 
     def running(self) -> Iterator[Job]:
         """Iterate over the jobs whose current attempt runs here."""

@@ -924,9 +924,10 @@ def test_awaiting_is_no_deadlock_while_another_slot_waits_for_a_thread(open_sche
     assert 1 == first.result(20)
 
 
-def test_submitting_to_a_full_queue_from_the_loop_is_said(open_scheduler):
-    """The only loop would stand still until it makes room itself."""
-    s = open_scheduler(AsyncioPool(slots=2), capacity=1)
+@pytest.mark.parametrize("beside", [(), (ThreadPool(slots=1),)], ids=["alone", "beside idle threads"])
+def test_submitting_to_a_full_queue_from_the_loop_is_said(open_scheduler, beside):
+    """The only loop would stand still until it makes room itself; idle threads cannot make it."""
+    s = open_scheduler(AsyncioPool(slots=2), *beside, capacity=1)
 
     async def holds(event):
         await event.wait()
@@ -941,6 +942,19 @@ def test_submitting_to_a_full_queue_from_the_loop_is_said(open_scheduler):
 
     s.submit(outer).result(20)
     assert s.drain(20)
+
+
+def test_submitting_to_a_full_queue_from_the_loop_waits_where_threads_make_room(open_scheduler, gate):
+    """It holds up the loop, but not for ever, and refusing would lose a job for nothing."""
+    s = open_scheduler(ThreadPool(slots=1), AsyncioPool(slots=2), capacity=1)
+
+    async def outer():
+        s.submit(gate.stop_here)
+        s.submit(abs, -1)  # fills the queue, and makes room when the thread is free
+        threading.Timer(0.01, gate.open).start()
+        return s.submit(double, 8)
+
+    assert 16 == s.submit(outer).result(20).result(20)
 
 
 # One order across kinds
