@@ -19,7 +19,7 @@ _GRACE = 0.5
 
 
 class _Pause:
-    """Awaited once by every call, before anything else: so that an error can be thrown into it."""
+    """Awaited first by a coroutine that somebody else will begin: a cancellation then finds it begun."""
 
     def __await__(self) -> Any:  # a Generator for type checkers; made in C, it needs but one `next`
         return iter((None,))
