@@ -7,6 +7,7 @@ as it is asked to. This package imports neither `scheduler` nor `policies`.
 from __future__ import annotations
 
 from ._process_recycle import Recycle
+from .asyncio_pool import AsyncioPool
 from .contract import (
     AheadPool,
     Call,
@@ -29,6 +30,7 @@ __distribution__ = "two-tier-scheduler"
 
 __all__ = [
     "AheadPool",
+    "AsyncioPool",
     "Call",
     "CallAbandoned",
     "Deliver",

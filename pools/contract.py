@@ -55,6 +55,12 @@ class Call(Protocol):
     def run(self) -> object:
         """Run it here and now, in the submitter's context, and return its value or raise its error."""
 
+    def start(self) -> object:
+        """Call the function in the context that the caller is in, and return what it returns: an awaitable.
+
+        For pools that run coroutines, which make a context for each call from `context`.
+        """
+
 
 class Deliver(Protocol):
     """How a pool reports an outcome and gets the next call for the same slot."""
@@ -92,6 +98,9 @@ class Front(Protocol):
 
     def recall(self, slot: int) -> None:
         """Take back what lies ahead in `slot`, by way of ``Pool.recall``."""
+
+    def lagged(self, seconds: float) -> None:
+        """Hear how late the pool's event loop has lately been at worst; 0 when it was in time."""
 
 
 class Pool(Protocol):

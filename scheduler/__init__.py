@@ -50,6 +50,7 @@ from ._core.states import JobState, PoolState
 from ._core.statistics import Histogram, PoolStatistics, Statistics
 from ._current import CurrentJob, JobLogFilter, current_job
 from ._errors import (
+    CancelledFromWithin,
     DeadlineExceeded,
     JobInterrupted,
     JobShed,
@@ -71,6 +72,7 @@ from ._submitter import Submitter
 
 __all__ = [
     "Attempt",
+    "CancelledFromWithin",
     "Clock",
     "CurrentJob",
     "DeadlineExceeded",

@@ -93,6 +93,17 @@ def why_not_eligible(core: Core, options: JobOptions, *, coroutine: bool) -> str
     known = ", ".join(map(repr, offered))
     if not options.tags <= set(offered):
         return f"no group offers the tags {asked}; the tags that exist are {known}"
+    kinds = {group.coroutines for group in core.pools.groups.values()}
+    if coroutine and True in kinds:
+        return (
+            f"no group that runs coroutine functions takes jobs of priority {options.priority} with "
+            f"{f'all of the tags {asked}' if asked else 'no tag'}; the tags that exist are {known}"
+        )
+    if not coroutine and False not in kinds and not options.tags:
+        return (
+            "every group runs coroutine functions only; make it `async def`, name one of the tags "
+            f"{known} if it returns an awaitable, or add a ThreadPool group"
+        )
     if coroutine:
         return (
             "no group runs coroutine functions; submit a plain function that calls asyncio.run(), "

@@ -2,12 +2,16 @@
 
 The slot a thread works for is kept in a thread-local: a worker thread serves one slot for life, so
 this costs 50 ns a job, where a context variable in the job's own copied context would cost 250.
+Many coroutines share one thread, so a job that is a coroutine has its slot in its context, where the asyncio
+tasks and threads that it starts with that context find it, too. Contexts outlive jobs and are handed on to
+others; so what stands there is no job (which would be kept alive) but says which one it was.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from ._core.job import Job
@@ -33,19 +37,45 @@ class _Local(threading.local):
 local = _Local()
 
 
-def current_slot() -> Slot | None:
-    """Return the slot whose job this thread runs, or None outside a job.
+#: The slot whose coroutine this context belongs to, the id of its job, and the attempt.
+inside: ContextVar[tuple[Slot, int, int] | None] = ContextVar("two-tier-scheduler-job", default=None)
 
-    Between two jobs the slot may be bound to the next one already, whose call has not begun.
+
+def current_slot() -> Slot | None:
+    """Return the slot whose job this thread or coroutine runs, or None outside a job.
+
+    Between two jobs a thread's slot may be bound to the next one already, whose call has not begun.
     """
     slot = local.slot
-    return None if slot is None or slot.job is None or slot.begun != slot.attempt else slot
+    if slot is not None and slot.job is not None and slot.begun == slot.attempt:
+        return slot
+    mark = inside.get()
+    if mark is not None:
+        slot, job_id, attempt = mark
+        if slot.job is not None and slot.job.id == job_id and slot.attempt == attempt:
+            return slot
+    return None
 
 
-def occupied_slot() -> Slot | None:
-    """Return the slot that this thread keeps busy, with a job or with a job's done-callbacks, or None."""
+def slot_here() -> Slot | None:
+    """Return the slot that cannot go on while this thread waits: of its job, or of that job's done-callbacks."""
     slot = local.slot
-    return slot if slot is not None and slot.held else current_slot()
+    if slot is not None and (slot.held or (slot.job is not None and slot.begun == slot.attempt)):
+        return slot
+    mark = inside.get()
+    if mark is not None:
+        slot, job_id, attempt = mark
+        if slot.attempt == attempt and (slot.held if slot.job is None else slot.job.id == job_id):
+            return slot
+    return None
+
+
+def holds_loop(slot: Slot | None) -> bool:
+    """Return whether a job in `slot` that waits on this thread keeps a whole event loop waiting."""
+    if slot is None or not slot.pool.group.coroutines:
+        return False
+    thread: int | None = getattr(slot.pool.runner, "loop_thread", None)
+    return thread == threading.get_ident()
 
 
 class CurrentJob:
@@ -109,10 +139,11 @@ def _reporter(job: Any) -> Reporter:
 
 
 def current_job() -> CurrentJob:
-    """Return the job that the calling thread runs.
+    """Return the job that the calling thread or coroutine runs.
 
     Raises SchedulerError outside a job. Threads that a job starts itself are outside: hand them the
-    object. Cost: 0.3 µs; keep the result when you poll it.
+    object. Asyncio tasks that a coroutine starts are inside, and so is what it hands to
+    ``asyncio.to_thread``. Cost: 0.3 µs; keep the result when you poll it.
     """
     slot = current_slot()
     if slot is None or slot.job is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import math
 import reprlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError
 from threading import RLock
 from typing import Any
@@ -19,7 +20,7 @@ from ._core.deadlock import is_stuck
 from ._core.job import Attempt, JobOptions
 from ._core.pool_table import PoolRecord, Slot
 from ._core.states import RUNNING
-from ._current import current_slot, occupied_slot
+from ._current import current_slot, holds_loop, slot_here
 from ._errors import SchedulerError, WouldDeadlock
 from ._handle import JobHandle, Watcher
 from ._linger import LINGER, linger
@@ -43,7 +44,7 @@ class Desk(Turns):
             raise SchedulerError(f"job {handle.id} belongs to the parent process, which alone can settle it")
         if timeout is not None and timeout != timeout:  # noqa: PLR0124  not a number
             raise ValueError(f"timeout= must be seconds or None, not {timeout!r}")
-        inside = self._inside()
+        inside = self.inside()
         patient = timeout is None or timeout > LINGER
         if patient and inside is None and handle.state is RUNNING and linger(handle):
             return
@@ -54,10 +55,7 @@ class Desk(Turns):
             if handle.state.settled:
                 return
             if inside is not None and timeout is None:
-                inside.waits_for = handle
-                if is_stuck(handle, self.core.pools):
-                    inside.waits_for = None
-                    raise WouldDeadlock(_said(inside, handle))
+                self._stand_still(inside, handle)
             handle.watched_by(watcher)
         try:
             woken = (
@@ -65,7 +63,7 @@ class Desk(Turns):
             )
         finally:
             if inside is not None:
-                inside.waits_for = None
+                go_on(inside)
         if not woken:
             with self.lock:
                 handle.forget(watcher)
@@ -74,33 +72,61 @@ class Desk(Turns):
                     f"job {handle.id} did not settle within {timeout} s; it is {handle.state.value}"
                 )
 
-    def _inside(self) -> Slot | None:
-        """Return the slot of this scheduler that the calling thread keeps busy, or None."""
-        slot = occupied_slot()
+    def inside(self) -> Slot | None:
+        """Return the slot of this scheduler that cannot go on while the calling thread waits, or None."""
+        slot = slot_here()
         return None if slot is None or slot.pool not in self.core.pools else slot
 
-    def watched_from_outside(self, handle: JobHandle[Any]) -> None:
-        """Say it when a job begins to watch a handle in a way that cannot tell how long it will wait.
+    def _stand_still(self, inside: Slot, handle: JobHandle[Any], *, awaits: bool = False) -> None:
+        """Note that a slot waits for a job without a limit; raise if it would for ever. Under the lock."""
+        inside.waits_for = handle
+        if not awaits and holds_loop(inside):
+            inside.pool.standstill = inside
+        if is_stuck(handle, self.core.queue, self.core.timers):
+            loop = inside.pool.standstill is inside
+            go_on(inside)
+            raise WouldDeadlock(_said(inside, handle, loop=loop))
 
-        `concurrent.futures.wait`, `as_completed` and ``await`` look at a handle and then block by themselves.
+    def watched_from_outside(self, handle: JobHandle[Any]) -> None:
+        """Say it when a job begins to wait for a handle in a way that cannot tell how long it will.
+
+        `concurrent.futures.wait`, `as_completed` and a child that awaits look at a handle and then wait by
+        themselves, perhaps with a limit: so this is a warning.
         """
         if handle.state.settled:
             return
         if self.forked:
             raise SchedulerError(f"job {handle.id} belongs to the parent process, which alone can settle it")
-        inside = self._inside()
+        inside = self.inside()
         if inside is None:
             return
         with self.lock:
             before, inside.waits_for = inside.waits_for, handle
-            stuck = is_stuck(handle, self.core.pools)
+            stuck = is_stuck(handle, self.core.queue, self.core.timers)
             inside.waits_for = before
         if stuck:
-            _log.warning("%s", _said(inside, handle))
+            _log.warning("%s", _said(inside, handle, loop=False))
+
+    def wait_inside(self, handle: JobHandle[Any]) -> Generator[Any, None, Any]:
+        """Await the handle in a coroutine that is, or belongs to, a job."""
+        inside = current_slot()
+        running = asyncio.current_task()
+        # Only a job's own asyncio task, which has its worker's name: while a child waits, the job may go on.
+        if inside is None or running is None or running.get_name() != inside.worker:
+            self.watched_from_outside(handle)
+            return (yield from asyncio.wrap_future(handle).__await__())
+        with self.lock:
+            if not handle.state.settled and inside.pool in self.core.pools:
+                self._stand_still(inside, handle, awaits=True)
+        try:
+            return (yield from asyncio.wrap_future(handle).__await__())
+        finally:
+            go_on(inside)
 
     def watch(self, handle: JobHandle[Any], callback: Callable[[Any], object]) -> bool:
         """Register a done-callback; return False when the handle has already settled."""
-        self.watched_from_outside(handle)
+        if self.forked and not handle.state.settled:
+            raise SchedulerError(f"job {handle.id} belongs to the parent process, which alone can settle it")
         with self.lock:
             if self._busy:
                 raise reentered()
@@ -173,10 +199,6 @@ class Desk(Turns):
         """Return the line of jobs like this, or None when no group may take them."""
         return self.turn(lambda _now: line_for(self.core, options, coroutine=coroutine))
 
-    def any_line_for(self, options: JobOptions) -> bool:
-        """Return whether some group may take a job with these options, coroutine or not."""
-        return any(self.line_for(options, coroutine=kind) is not None for kind in (False, True))
-
     def wait_drained(self, pool: PoolRecord, timeout: float | None) -> tuple[bool, tuple[int, ...]]:
         """Wait until a draining pool has stopped; return whether it has, and what still runs there."""
         inside = current_slot()
@@ -237,7 +259,7 @@ class Desk(Turns):
         if self.forked:
             raise SchedulerError(self.refusing)
         deadline = math.inf if timeout is None else time.monotonic() + timeout
-        inside = self._inside()
+        inside = self.inside()
         mine = None if inside is None else inside.job
         changed = threading.Event()
 
@@ -252,6 +274,11 @@ class Desk(Turns):
         while True:
             if self.turn(idle):
                 return True
+            if timeout is None and holds_loop(inside):
+                raise WouldDeadlock(
+                    f"job {mine.id if mine else '?'} waits for every other job on its event loop's own thread, "
+                    "and those on that loop could not go on; use `await asyncio.to_thread(scheduler.drain)`"
+                )
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
@@ -286,14 +313,26 @@ class Desk(Turns):
         self._alarm.stop(timeout=1.0)
 
 
-def _said(inside: Slot, handle: JobHandle[Any]) -> str:
+def go_on(inside: Slot) -> None:
+    """Note that a slot waits no more."""
+    inside.waits_for = None
+    if inside.pool.standstill is inside:
+        inside.pool.standstill = None
+
+
+def _said(inside: Slot, handle: JobHandle[Any], *, loop: bool) -> str:
+    """Return in words that a slot would wait for a job for ever."""
     who = f"job {inside.job.id} in {inside.worker}" if inside.job else f"a callback in {inside.worker}"
     if inside.job is handle:
         return f"{who} waits for itself"
-    cannot = "end" if handle.state is RUNNING else "start"
+    if loop:
+        return (
+            f"{who} waits for job {handle.id}, which needs the event loop of pool {inside.pool_id}, and that "
+            "would be kept waiting; write `await handle`"
+        )
     return (
-        f"{who} waits for job {handle.id}, which cannot {cannot}: every slot it needs waits likewise; "
-        "add a slot or a pool, or give the inner job a group of its own"
+        f"{who} waits for job {handle.id}, which cannot {'go on' if handle.state is RUNNING else 'start'}: "
+        "every slot it may use waits likewise; add a slot or a pool, or give the inner job a group of its own"
     )
 
 

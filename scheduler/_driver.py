@@ -20,18 +20,20 @@ import logging
 import math
 import time
 from _thread import allocate_lock
+from asyncio import CancelledError as AsyncioCancelled
 from typing import Any
 
 from policies.contracts import Admission
 from pools.contract import Call, CallAbandoned, Deliver, WorkerGone
 
 from ._core.books import Left, describe
-from ._core.deadlock import DOOR, is_stuck
+from ._core.deadlock import is_stuck
 from ._core.pool_table import GroupRecord, PoolRecord, Slot
 from ._core.states import RUNNING, SUCCEEDED
-from ._current import local
-from ._desk import Desk, bounded
+from ._current import holds_loop, local
+from ._desk import Desk, bounded, go_on
 from ._errors import (
+    CancelledFromWithin,
     JobInterrupted,
     PoolBroken,
     QueueFull,
@@ -177,7 +179,7 @@ class Driver(Desk):
                 if slot.pool.group.broken is None:
                     broken = PoolBroken(
                         f"worker {slot.worker} could not start ({describe(cause)}); "
-                        "mend its initializer and make a new scheduler"
+                        "mend its initializer or loop_factory and make a new scheduler"
                     )
                     broken.__cause__ = cause
                     return broken
@@ -196,12 +198,26 @@ class Driver(Desk):
                 )
             died.__cause__ = error.__cause__
             return died
+        if isinstance(error, AsyncioCancelled) and slot.pool.group.coroutines:
+            return self._blame_cancel(error, slot)
         traceback = error.__traceback__
-        if (
-            traceback is not None
-        ):  # drop the frame of `JobHandle.run`, whatever the class makes of assignments
-            BaseException.with_traceback(error, traceback.tb_next)
+        if traceback is not None:  # drop the frame of `JobHandle.run`, or of what awaited the coroutine
+            BaseException.with_traceback(error, traceback.tb_next)  # whatever the class makes of assignments
         return error
+
+    def _blame_cancel(self, error: BaseException, slot: Slot) -> BaseException:
+        """Return what became of a coroutine that ended by its cancellation: it must not look like its caller's."""
+        job_id = slot.job.id if slot.job else "?"
+        blamed: BaseException
+        if slot.interrupted is not None:
+            blamed = JobInterrupted(f"job {job_id} was interrupted: {slot.interrupted}")
+        else:
+            blamed = CancelledFromWithin(
+                f"job {job_id} ended with asyncio.CancelledError though nobody interrupted it: it raised that, "
+                "cancelled itself, or awaited something that was cancelled; catch it there"
+            )
+        blamed.__cause__ = error
+        return blamed
 
     # Off the hot path of submit
 
@@ -280,15 +296,17 @@ class Driver(Desk):
             job.notify()
 
     def _stand_at_door(self, job: JobHandle[Any]) -> None:
-        inside = self._inside()
+        inside = self.inside()
         if inside is not None and self.core.gate.patience(job)[0] == math.inf:
-            inside.waits_for = DOOR
-            if not len(self.core.timers) and is_stuck(DOOR, self.core.pools):
-                inside.waits_for = None
+            inside.waits_for = job
+            if holds_loop(inside):
+                inside.pool.standstill = inside
+            if is_stuck(job, self.core.queue, self.core.timers):
+                go_on(inside)
                 self.core.leave_door(job, self.now(), "it would deadlock")
                 raise WouldDeadlock(
                     f"job {inside.job.id if inside.job else '?'} submits to a full front queue "
-                    f"(capacity={self.core.queue.capacity}) and every slot waits for room in it; "
+                    f"(capacity={self.core.queue.capacity}) and every slot that could make room waits likewise; "
                     "raise capacity=, add a pool, or use CallerRuns()"
                 )
         waiter = allocate_lock()
@@ -311,9 +329,9 @@ class Driver(Desk):
             )
 
     def _leave_door(self, job: JobHandle[Any], reason: str) -> None:
-        inside = self._inside()
+        inside = self.inside()
         if inside is not None:
-            inside.waits_for = None
+            go_on(inside)
         self._door.pop(job, None)
         self.turn(lambda now: self.core.leave_door(job, now, reason))
 
@@ -332,7 +350,7 @@ class Driver(Desk):
         def broken(error: BaseException) -> None:
             # Said first: whoever learns from a failed job that the pool is broken finds the reason in the log.
             _log.critical(
-                "pool %s can run nothing any more: %s raised in its initializer",
+                "pool %s can run nothing any more: %s raised when its worker started",
                 pool.pool_id,
                 type(error).__name__,
                 exc_info=error,

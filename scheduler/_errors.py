@@ -46,6 +46,13 @@ class JobInterrupted(SchedulerError, CancelledError):
     """The job was asked to stop, by ``interrupt()`` or by a closing scheduler, and did."""
 
 
+class CancelledFromWithin(SchedulerError):
+    """A coroutine ended with ``asyncio.CancelledError``, its cause, though nobody had asked the job to stop.
+
+    An error of its own, because whoever awaits the handle would take the bare one for its own cancellation.
+    """
+
+
 class WorkerDied(SchedulerError):
     """The worker that ran the attempt ended without delivering an outcome; a retry policy may answer it.
 

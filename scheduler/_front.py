@@ -99,3 +99,11 @@ class PoolFront:
     def recall(self, slot: int) -> None:
         """Take back what lies ahead in `slot`, by way of ``Pool.recall``."""
         self._desk.recall(self._slots[slot])
+
+    def lagged(self, seconds: float) -> None:
+        """Hear how late the pool's event loop has lately been at worst."""
+
+        def note(_now: float) -> None:
+            self._pool.loop_lag = seconds
+
+        self._desk.turn(note)

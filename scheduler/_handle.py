@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from ._core.job import Attempt, Job, JobOptions, Line
 from ._core.states import CANCELLED, RUNNING, SUCCEEDED, WAITING
-from ._current import local
+from ._current import inside, local
 from ._relay import Relay
 
 T = TypeVar("T")
@@ -56,6 +56,9 @@ class Keeper(Protocol):
 
     def history(self, handle: JobHandle[Any]) -> tuple[Attempt, ...]:
         """Return the job's attempts."""
+
+    def wait_inside(self, handle: JobHandle[Any]) -> Generator[Any, None, Any]:
+        """Await the handle in a coroutine that is, or belongs to, a job."""
 
 
 class JobHandle(Job, Future[T]):
@@ -194,7 +197,14 @@ class JobHandle(Job, Future[T]):
                 _log.exception("exception calling callback for job %s", self.id)
 
     def __await__(self) -> Generator[Any, None, T]:
-        """Wait for the result in an event loop; cancelling the waiting coroutine cancels the job."""
+        """Wait for the result in an event loop; cancelling the waiting coroutine cancels the job.
+
+        Raises WouldDeadlock in a job, as `result` does.
+        """
+        if inside.get() is not None and not self.state.settled:
+            return self.driver.wait_inside(self)
+        if local.slot is not None:  # in an event loop of a job's own, in a thread
+            self.driver.watched_from_outside(self)
         return asyncio.wrap_future(self).__await__()
 
     # What concurrent.futures.wait, as_completed and asyncio reach for
@@ -263,6 +273,18 @@ class JobHandle(Job, Future[T]):
         except BaseException:
             del self, slot, context, function  # the error's traceback keeps this frame, and it these
             raise
+
+    def start(self) -> object:
+        """Call the function in the context that the caller is in. Satisfies `pools.contract.Call`."""
+        slot = self.slot
+        if slot is not None:
+            slot.begun = self.attempt
+            inside.set((slot, self.id, self.attempt))  # type: ignore[arg-type]
+        function = self.function
+        assert function is not None
+        if self.kwargs is None:
+            return function(*self.args)
+        return function(*self.args, **self.kwargs)
 
     def watched_by(self, watcher: Watcher) -> None:
         """Add a watcher; under the lock."""

@@ -34,9 +34,9 @@ from ._core.capacity import JOBS_PER_TURN
 from ._core.job import Job
 from ._core.pool_table import Slot
 from ._core.states import BACKING_OFF, DELAYED, RUNNING, SUCCEEDED, PoolState
-from ._current import local
+from ._current import holds_loop, slot_here
 from ._driver import Driver
-from ._errors import JobInterrupted
+from ._errors import JobInterrupted, WouldDeadlock
 from ._handle import name_of
 from ._report import Phase, ShutdownReport, UnfinishedJob
 
@@ -80,14 +80,24 @@ class Closing:
 
     def wait_for_end(self) -> None:
         """Wait for the end; a job or callback that does so is not itself waited for."""
-        self.let_close(local.slot)
+        slot, core = slot_here(), self._driver.core
+        known = slot is not None and (slot.pool in core.pools or slot in core.caller_slots)
+        others = known and holds_loop(slot) and self._driver.turn(lambda _now: self._others_than(slot))
+        if slot is not None and others:
+            raise WouldDeadlock(
+                f"the scheduler is closing, but a job in {slot.worker} may not wait for that on its event "
+                "loop's own thread: others need the loop; use `await asyncio.to_thread(scheduler.close)`"
+            )
+        self.let_close(slot)
         self._done.wait()
+
+    def _others_than(self, slot: Slot | None) -> bool:
+        return any(job.slot is not slot for job in self._driver.core.alive())
 
     def let_close(self, slot: Slot | None) -> None:
         """Take note that whoever keeps this slot busy waits for the closing, which must not wait for it."""
         core = self._driver.core
-        inside = slot is not None and (slot.job is not None or slot.held)
-        if slot is not None and inside and (slot.pool in core.pools or slot in core.caller_slots):
+        if slot is not None and (slot.pool in core.pools or slot in core.caller_slots):
             self._closers.add(slot)
             self._changed.set()
 
@@ -267,7 +277,7 @@ class Closing:
                 self._note(job, "abandoned")
                 error = JobInterrupted(
                     f"job {job.id} was still running in {slot.worker} when the scheduler closed; "
-                    "its thread was left behind"
+                    f"its {'coroutine' if slot.pool.group.coroutines else 'thread'} was left behind"
                 )
                 core.abandon(slot, error, now)
 
@@ -329,8 +339,8 @@ def closing_of(driver: Driver, *, to_wait: bool = False) -> Closing:
                 begun: Closing = driver.closing
                 return begun
             closing = driver.closing = Closing(driver)
-            if to_wait:
-                closing.let_close(local.slot)
+            if to_wait and not holds_loop(slot_here()):
+                closing.let_close(slot_here())
         name = f"two-tier-scheduler-{driver.name}-closing"
         threading.Thread(target=closing.perform, name=name, daemon=True).start()
     except RuntimeError:  # no thread to be had: the caller does it

@@ -6,12 +6,12 @@ import itertools
 import reprlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Executor
 from contextvars import copy_context
 from inspect import CO_COROUTINE
 from types import FunctionType
-from typing import Any, ParamSpec, TypeVar, Unpack
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from ._assembly import why_not_eligible
 from ._core.job import JobOptions
@@ -40,12 +40,23 @@ class Submitter(Executor):
         self._driver = driver
         self._base = base  # keeps the scheduler, which closes when it is dropped
         self._options = options
-        self._plain_line = driver.line_for(options, coroutine=False)
+        plain = driver.line_for(options, coroutine=False)
+        self._coroutine_line = driver.line_for(options, coroutine=True)
+        # A plain function may return an awaitable, but only its caller knows: by the tag of such a group.
+        self._plain_line = self._coroutine_line if plain is None and options.tags else plain
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[T]:
+    @overload
+    def submit(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle[T]: ...
+    @overload
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[T]: ...
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> JobHandle[Any]:
         """Submit ``fn(*args, **kwargs)`` and return its handle, exactly as ``Executor.submit``.
 
-        Starts the job at once when a slot is free. Raises SchedulerClosed after shutdown, QueueFull
+        Starts the job at once when a slot is free. A coroutine function goes where coroutines run, and
+        its handle gives what awaiting it gives. Raises SchedulerClosed after shutdown, QueueFull
         when the admission policy refuses it, NoEligiblePool when no group may take it, PoolBroken
         when no pool ever will. Cost: about 1.5 µs.
         """
@@ -64,12 +75,29 @@ class Submitter(Executor):
         if not callable(fn):
             raise TypeError(f"submit() takes a callable first, not {reprlib.repr(fn)}")
         coroutine = is_coroutine_function(fn)
-        if not coroutine and self._plain_line is not None:
-            return self._plain_line
-        line = self._driver.line_for(self._options, coroutine=coroutine)
+        line = self._coroutine_line if coroutine else self._plain_line
         if line is None:
             raise NoEligiblePool(why_not_eligible(self._driver.core, self._options, coroutine=coroutine))
         return line
+
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Coroutine[Any, Any, T]],
+        *iterables: Iterable[Any],
+        timeout: float | None = ...,
+        chunksize: int = ...,
+        buffersize: int | None = ...,
+    ) -> Iterator[T]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = ...,
+        chunksize: int = ...,
+        buffersize: int | None = ...,
+    ) -> Iterator[T]: ...
 
     def map(
         self,
@@ -108,7 +136,7 @@ class Submitter(Executor):
         """
         changed = checked(self._options, options)
         submitter = Submitter(self._driver, changed, base=self)
-        if not self._driver.any_line_for(changed):
+        if submitter._plain_line is None and submitter._coroutine_line is None:
             raise NoEligiblePool(why_not_eligible(self._driver.core, changed, coroutine=False))
         return submitter
 

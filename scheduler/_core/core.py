@@ -244,6 +244,7 @@ class Core(Ahead):
                 down=pool.down,
                 ahead=sum(len(slot.ahead) for slot in pool.all_slots),
                 inversion_bound=pool.inversion_bound,
+                loop_lag=pool.loop_lag,
             )
             for pool in self.pools
         )

@@ -1,55 +1,64 @@
 """Whether a job that waits for a job would wait for ever.
 
-A wait without a limit is for ever if nothing it depends on can move by itself: every job reached from it
-either runs in a slot that waits likewise, or cannot start because every slot that may take it does. One
-slot that is free, or computes, or waits with a limit, and the answer is no. (A waits-for graph in which
-nobody escapes: Holt 1972, for reusable resources with several units.)
+A wait without a limit is for ever if nothing that it needs can move by itself. A job that runs needs its own
+slot to go on; one that does not, any slot of its line; one at the door, any start that takes room in the
+front queue. A slot that stands still needs what the job needs that it waits for. If nobody reached from there
+can go on by itself, nobody ever will: one slot that is free, or computes, or waits with a limit, and the
+answer is no. (A waits-for graph in which nobody escapes: Holt 1972, for resources of several units.)
 
 What somebody outside may still do (cancel, add a pool) is not foreseen: nobody may count on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from .front_queue import FrontQueue
+from .job import Job, Line
+from .pool_table import Slot
+from .timers import TimerKind, Timers
 
-from .job import Job
-from .pool_table import PoolTable, Slot
-from .states import RUNNING
-
-
-class Door:
-    """What a submitter waits for that stands at the door without a limit."""
+_BEFORE_START = (TimerKind.DELAY, TimerKind.BACKOFF)
 
 
-DOOR = Door()
-
-
-def is_stuck(target: Job | Door, pools: PoolTable) -> bool:
-    """Whether waiting for `target` would be for ever. Cost: O(slots reached); asked only by jobs that wait."""
-    seen: set[int] = set()
-    ahead: list[Job | Door] = [target]
-    while ahead:
-        thing = ahead.pop()
-        if id(thing) in seen:
-            continue
-        seen.add(id(thing))
-        slots = _slots(thing, pools)
-        if slots is None:
+def is_stuck(job: Job, queue: FrontQueue, timers: Timers) -> bool:
+    """Whether waiting for `job` would be for ever. Cost: O(slots reached); asked only by jobs that wait."""
+    awaited = [job]
+    seen: set[object] = {job}
+    for thing in awaited:  # which grows meanwhile
+        places = _places(thing, queue, timers)
+        if places is None:
             return False
-        for slot in slots:
-            waits_for = slot.waits_for
-            if waits_for is None or not (slot.job is not None or slot.held):
-                return False
-            ahead.append(waits_for)
+        for place in places:
+            if place in seen:
+                continue
+            seen.add(place)
+            for slot in _slots(place):
+                following = (slot.pool.standstill or slot).waits_for
+                if following is None:
+                    return False
+                if following not in seen:
+                    seen.add(following)
+                    awaited.append(following)
     return True
 
 
-def _slots(thing: Job | Door, pools: PoolTable) -> Iterable[Slot] | None:
-    """Return the slots that must all be stuck for `thing` to be; None if it can move by itself."""
-    if isinstance(thing, Door):
-        return [slot for pool in pools for slot in pool.all_slots] or None
-    if thing.state.settled:
+def _places(job: Job, queue: FrontQueue, timers: Timers) -> tuple[Slot | Line, ...] | None:
+    """Return where a job can go on; None if it has, or will by itself."""
+    if job.state.settled:
         return None
-    if thing.state is RUNNING:
-        return (thing.slot,) if isinstance(thing.slot, Slot) else None
-    return [slot for group in thing.line.groups for pool in group.pools for slot in pool.all_slots] or None
+    if isinstance(job.slot, Slot):
+        return (job.slot,)
+    lines: list[Line] = [job.line]
+    if not job.id:  # at the door
+        if any(timer.kind not in _BEFORE_START for timer in timers):  # somebody's limit will make room
+            return None
+        lines += [line for line in queue.lines.values() if line.best is not None]
+        lines += [timer.job.line for timer in timers]
+    if not any(group.pools for line in lines for group in line.groups):
+        return None  # a pool may come
+    return tuple(lines)
+
+
+def _slots(place: Slot | Line) -> tuple[Slot, ...]:
+    if isinstance(place, Slot):
+        return (place,)
+    return tuple(slot for group in place.groups for pool in group.pools for slot in pool.all_slots)

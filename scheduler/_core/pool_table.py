@@ -45,8 +45,8 @@ class Slot:
     begun: int = 0
     #: The worker runs the done-callbacks of the job that settled here.
     held: bool = False
-    #: What the call here, or a callback, waits for without a limit: a job, or room in the front queue.
-    waits_for: Any = None
+    #: The job that the call here, or a callback, waits for without a limit; at the door, the one it submits.
+    waits_for: Job | None = None
     #: There is no worker here now, and no call can be given to it.
     down: bool = False
     #: Jobs that the worker holds beyond the one it runs, in the order in which it will start them.
@@ -79,6 +79,10 @@ class PoolRecord:
     down: int = 0
     #: Seconds that an urgent job may wait behind what lies ahead here, as the pool measures it.
     inversion_bound: float = 0.0
+    #: Seconds by which its event loop has lately been late at worst, as the pool measures it.
+    loop_lag: float = 0.0
+    #: Whose job keeps the pool's event loop waiting, so that nothing in it goes on.
+    standstill: Slot | None = None
     #: What runs the calls; the core passes it on and never looks at it.
     runner: Any = None
 

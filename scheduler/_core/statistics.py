@@ -182,6 +182,8 @@ class PoolStatistics:
     ahead: int = 0
     #: Seconds that an urgent job may wait behind those, as measured; 0 where nothing lies ahead.
     inversion_bound: float = 0.0
+    #: Seconds by which its event loop was late at worst in the last 5 to 10 seconds; 0 where there is no loop.
+    loop_lag: float = 0.0
 
 
 @attrs.frozen(kw_only=True)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
+import coroutines
 import handles
 import latency
 import simulated
@@ -31,6 +32,8 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "depth": throughput.depth,
     "urgent": latency.urgent,
     "crowded": throughput.crowded,
+    "coroutines": coroutines.no_ops,
+    "naps": coroutines.naps,
     "simulator": simulated.simulator,
     "floor": throughput.floor,
     "convoy": throughput.convoy,

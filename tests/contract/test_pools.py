@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pools import InlinePool, ThreadPool
+from pools import AsyncioPool, InlinePool, ThreadPool
 from pools.testing import PROMISES, check_pool, p7_a_broken_pool_says_so_once
 
 #: InlinePool borrows its callers, so calls end before ``run`` returns: nothing is ever left to drain.
@@ -20,6 +20,15 @@ _INLINE = ("P1", "P3", "P4", "P8")
 def test_threads_keep_their_promises(promise: str, slots: int):
     """A promise of a pool is what the scheduler's guarantees rest on."""
     PROMISES[promise](ThreadPool(slots=slots))
+
+    assert promise in PROMISES
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+@pytest.mark.parametrize("slots", [1, 3])
+def test_coroutines_keep_their_promises(promise: str, slots: int):
+    """What the scheduler builds on must hold whether calls have threads of their own or share one."""
+    PROMISES[promise](AsyncioPool(slots=slots))
 
     assert promise in PROMISES
 
@@ -47,6 +56,11 @@ def test_a_pool_whose_initializer_raises_says_so_once():
         raise RuntimeError("expected")
 
     p7_a_broken_pool_says_so_once(ThreadPool(slots=3, initializer=raises))
+
+    def no_loop() -> Any:
+        raise RuntimeError("expected")
+
+    p7_a_broken_pool_says_so_once(AsyncioPool(slots=3, loop_factory=no_loop))
 
     with pytest.raises(AssertionError, match="P7"):
         p7_a_broken_pool_says_so_once(ThreadPool(slots=3))

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("scheduler", "pools", "policies")
 
 #: Names that asyncio gave its own tasks; ours are jobs.
-OF_ASYNCIO = {"Task", "TaskGroup", "all_tasks", "create_task", "current_task"}
+OF_ASYNCIO = {"Task", "TaskGroup", "all_tasks", "create_task", "current_task", "get_task_factory"}
 
 
 def _identifiers(path):

@@ -126,3 +126,51 @@ def test_waiting_inside_an_inline_pool_is_said(open_scheduler):
         return inner
 
     assert 7 == s.submit(outer).result(0).result(0)
+
+
+def test_a_slot_that_waits_for_another_group_does_not_make_a_deadlock(open_scheduler, gates):
+    """It comes back when that job is done; "every slot waits" is not enough to say that none ever will."""
+    s = open_scheduler(
+        PoolGroup("outer", ThreadPool(slots=2)), PoolGroup("inner", ThreadPool(slots=1), dedicated=True)
+    )
+    inner, started = gates(), threading.Event()
+
+    def waits_for_the_other_group():
+        handle = s.with_options(tags="inner").submit(inner.stop_here, 1)
+        inner.await_arrival()
+        started.set()
+        return handle.result()
+
+    def waits_for_its_own_group():
+        handle = s.submit(int, 7)
+        inner.open()
+        return handle.result()
+
+    first = s.submit(waits_for_the_other_group)
+    assert started.wait(20)
+    while not any(slot.waits_for for slot in s._driver.core.pools.find("outer-1").all_slots):
+        pass
+
+    assert 7 == s.submit(waits_for_its_own_group).result(20)
+    assert 1 == first.result(20)
+
+
+def test_jobs_that_run_and_wait_for_each_other_are_told(open_scheduler):
+    """A ring of two has no slot to blame, and hangs all the same."""
+    s = open_scheduler(2)
+    handles, both = [], threading.Barrier(2)
+
+    def waits_for(other):
+        both.wait(20)
+        try:
+            return handles[other].result()
+        except WouldDeadlock as error:
+            return str(error)
+
+    s.pause()
+    handles += [s.submit(waits_for, 1), s.submit(waits_for, 0)]
+    s.resume()
+    outcomes = {handle.result(20) for handle in handles}
+
+    assert 1 == len(outcomes)  # one was told, and its answer is the other's
+    assert "which cannot go on" in outcomes.pop()

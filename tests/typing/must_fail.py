@@ -25,18 +25,27 @@ def area(width: int, height: int, *, scale: float = 1.0) -> float:
 
 
 def arguments_are_those_of_the_function(scheduler: Scheduler) -> None:
-    scheduler.submit(area, "2", 3)  # type: ignore[arg-type]
+    scheduler.submit(area, "2", 3)  # type: ignore[call-overload]
     scheduler.submit(area, 2, height="3")  # type: ignore[arg-type]
-    scheduler.submit(area, 2)  # type: ignore[call-arg]
-    scheduler.submit(area, 2, 3, 4)  # type: ignore[call-arg]
-    scheduler.submit(area, 2, 3, size=4)  # type: ignore[call-arg]
-    scheduler.submit(fn=area, width=2, height=3)  # type: ignore[call-arg]
-    scheduler.submit(area(2, 3))  # type: ignore[arg-type]
-    scheduler.with_options(priority=1).submit(area, 2)  # type: ignore[call-arg]
+    scheduler.submit(area, 2)  # type: ignore[call-overload]
+    scheduler.submit(area, 2, 3, 4)  # type: ignore[call-overload]
+    scheduler.submit(area, 2, 3, size=4)  # type: ignore[arg-type, call-arg]
+    scheduler.submit(fn=area, width=2, height=3)  # type: ignore[call-overload]
+    scheduler.submit(area(2, 3))  # type: ignore[call-overload]
+    scheduler.with_options(priority=1).submit(area, 2)  # type: ignore[call-overload]
+
+
+async def fetched(url: str) -> bytes:
+    return url.encode()
+
+
+def a_coroutine_function_is_checked_like_any_other(scheduler: Scheduler) -> None:
+    scheduler.submit(fetched, 1)  # type: ignore[call-overload]
+    _text: str = scheduler.submit(fetched, "a").result()  # type: ignore[assignment]
 
 
 def options_of_a_job_are_not_arguments_of_submit(scheduler: Scheduler) -> None:
-    scheduler.submit(area, 2, 3, priority=1)  # type: ignore[call-arg]
+    scheduler.submit(area, 2, 3, priority=1)  # type: ignore[arg-type, call-arg]
 
 
 def a_result_is_what_the_function_returns(scheduler: Scheduler) -> None:
@@ -47,7 +56,7 @@ def a_result_is_what_the_function_returns(scheduler: Scheduler) -> None:
 
 
 async def an_awaited_handle_is_its_result(scheduler: Scheduler) -> None:
-    _text: str = await scheduler.submit(area, 2, 3)  # type: ignore[arg-type]
+    _text: str = await scheduler.submit(area, 2, 3)  # type: ignore[call-overload]
 
 
 def a_callback_takes_one_handle_of_that_result(scheduler: Scheduler) -> None:
@@ -62,8 +71,8 @@ def a_callback_takes_one_handle_of_that_result(scheduler: Scheduler) -> None:
 def map_gives_the_results_of_the_function(scheduler: Scheduler) -> None:
     for text in scheduler.map(area, [1], [2]):
         text.upper()  # type: ignore[attr-defined]
-    scheduler.map(area, 1)  # type: ignore[arg-type]
-    scheduler.map(area, [1], [2], size=3)  # type: ignore[call-arg]
+    scheduler.map(area, 1)  # type: ignore[call-overload]
+    scheduler.map(area, [1], [2], size=3)  # type: ignore[call-overload]
 
 
 def an_option_with_a_typo_is_an_error(scheduler: Scheduler) -> None:

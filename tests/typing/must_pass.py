@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed, wait
 from concurrent.futures import ThreadPoolExecutor as StandardExecutor
@@ -20,7 +21,7 @@ from policies import (
     RoutingPolicy,
     Uniform,
 )
-from pools import ThreadPool
+from pools import AsyncioPool, ThreadPool
 from scheduler import JobHandle, PoolGroup, Priority, Scheduler, ShutdownReport, Submitter
 from scheduler.compat import ThreadPoolExecutor
 
@@ -45,6 +46,33 @@ def submit_keeps_parameters_and_result(scheduler: Scheduler) -> None:
     assert_type(scheduler.submit(Shop().price, "a"), JobHandle[int])
     assert_type(scheduler.submit(Shop), JobHandle[Shop])
     assert_type(scheduler.submit(lambda: 1), JobHandle[int])
+
+
+async def fetched(url: str, *, attempts: int = 1) -> bytes:
+    return url.encode() * attempts
+
+
+class Client:
+    async def get(self, url: str) -> bytes:
+        return url.encode()
+
+    async def __call__(self, url: str) -> int:
+        return len(url)
+
+
+def a_coroutine_function_gives_what_awaiting_it_gives(scheduler: Scheduler) -> None:
+    assert_type(scheduler.submit(fetched, "a"), JobHandle[bytes])
+    assert_type(scheduler.submit(fetched, "a", attempts=2).result(), bytes)
+    assert_type(scheduler.submit(Client().get, "a"), JobHandle[bytes])
+    assert_type(scheduler.submit(Client(), "a"), JobHandle[int])
+    assert_type(scheduler.submit(functools.partial(fetched, attempts=2), "a"), JobHandle[bytes])
+    assert_type(scheduler.with_options(tags={"net"}).submit(lambda: fetched("a")), JobHandle[bytes])
+    assert_type(scheduler.map(fetched, ["a", "b"]), Iterator[bytes])
+    assert_type(list(scheduler.with_options(priority=1).map(Client().get, ["a"])), list[bytes])
+
+
+async def a_coroutine_can_be_awaited_from_another_loop(scheduler: Scheduler) -> None:
+    assert_type(await scheduler.submit(fetched, "a"), bytes)
 
 
 def a_handle_gives_what_the_function_returns(scheduler: Scheduler) -> None:
@@ -152,6 +180,10 @@ class TenantsFirst:
 
     def admit(self, job: JobView, queue: QueueView) -> Admission:
         return Admission.BLOCK if job.tenant and queue.held <= queue.capacity else Admission.REJECT
+
+
+def an_asyncio_pool_takes_a_factory_of_loops() -> None:
+    Scheduler(PoolGroup("net", AsyncioPool(slots=100, loop_factory=asyncio.new_event_loop, lag_limit=None)))
 
 
 def plain_classes_are_policies() -> None:

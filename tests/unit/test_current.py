@@ -7,7 +7,8 @@ import pytest
 
 from scheduler._core.job import Job, JobOptions
 from scheduler._core.pool_table import Slot
-from scheduler._current import CurrentJob, JobLogFilter, current_job, current_slot, local
+from scheduler._current import CurrentJob, JobLogFilter, current_job, current_slot, local, slot_here
+from scheduler._current import inside as mark
 from scheduler._errors import JobInterrupted, SchedulerError
 
 
@@ -176,3 +177,51 @@ def test_what_a_helper_thread_was_handed_does_not_speak_for_the_next_job(inside)
     with pytest.raises(JobInterrupted, match="attempt 2 is over"):
         job.raise_if_interrupted()
     assert not current_job().interrupted
+
+
+@pytest.fixture
+def inside_a_coroutine(inside):
+    """Run the test as the same job, but as a coroutine: known by its context, not by its thread."""
+    local.slot = None
+    token = mark.set((inside, 7, 2))
+    yield inside
+    mark.reset(token)
+
+
+def test_a_coroutine_is_known_by_its_context(inside_a_coroutine):
+    """Many share one thread, so the thread cannot tell."""
+    assert inside_a_coroutine is current_slot()
+    assert 7 == current_job().id
+    assert inside_a_coroutine is slot_here()
+
+
+def test_the_threads_own_job_comes_first(inside_a_coroutine):
+    """A coroutine that submits hands its context on to a job in a thread."""
+    slot = Slot(pool=Pool(), index=0, worker="io-2/1", job=Job(JobOptions(), None))
+    local.slot = slot
+
+    assert slot is current_slot()
+    assert slot is slot_here()
+
+
+@pytest.mark.parametrize("change", ["another job", "another attempt", "no job"])
+def test_a_context_that_outlives_its_job_is_in_no_job(inside_a_coroutine, change):
+    """The slot has moved on, and its next job is not the caller's."""
+    slot = inside_a_coroutine
+    if change == "another job":
+        slot.job = Job(JobOptions(), None)
+    elif change == "another attempt":
+        slot.attempt = 3
+    else:
+        slot.job = None
+
+    assert current_slot() is None
+    assert slot_here() is None
+
+
+def test_a_done_callback_of_a_coroutine_still_holds_its_slot(inside_a_coroutine):
+    """It is no job any more, but whoever closes there must not be waited for."""
+    inside_a_coroutine.job, inside_a_coroutine.held = None, True
+
+    assert current_slot() is None
+    assert inside_a_coroutine is slot_here()

@@ -298,7 +298,7 @@ def test_a_wait_on_ones_own_full_pool_is_seen(by_hand, group):
     seen = []
     for name in "ab":
         hand.calls[name, 1].waits_for = hand.jobs["inner"]
-        seen.append(is_stuck(hand.jobs["inner"], hand.core.pools))
+        seen.append(is_stuck(hand.jobs["inner"], hand.core.queue, hand.core.timers))
 
     assert [False, True] == seen
 
@@ -311,10 +311,10 @@ def test_a_slot_that_waits_for_a_job_that_runs_elsewhere_is_no_deadlock(by_hand,
     hand.submit("inner", tags={"io"})
     hand.calls["outer", 1].waits_for = hand.jobs["slow"]
 
-    assert not is_stuck(hand.jobs["inner"], hand.core.pools)
+    assert not is_stuck(hand.jobs["inner"], hand.core.queue, hand.core.timers)
 
     hand.calls["slow", 1].waits_for = hand.jobs["inner"]
-    assert is_stuck(hand.jobs["inner"], hand.core.pools)
+    assert is_stuck(hand.jobs["inner"], hand.core.queue, hand.core.timers)
 
 
 def test_a_job_that_waits_for_itself_is_stuck(by_hand, group):
@@ -323,7 +323,7 @@ def test_a_job_that_waits_for_itself_is_stuck(by_hand, group):
     hand.submit("a")
     hand.calls["a", 1].waits_for = hand.jobs["a"]
 
-    assert is_stuck(hand.jobs["a"], hand.core.pools)
+    assert is_stuck(hand.jobs["a"], hand.core.queue, hand.core.timers)
 
 
 def test_a_free_pool_elsewhere_is_no_deadlock(by_hand, group):
@@ -334,7 +334,7 @@ def test_a_free_pool_elsewhere_is_no_deadlock(by_hand, group):
     hand.submit("inner")
     hand.calls["a", 1].waits_for = hand.jobs["inner"]
 
-    assert not is_stuck(hand.jobs["inner"], hand.core.pools)
+    assert not is_stuck(hand.jobs["inner"], hand.core.queue, hand.core.timers)
 
 
 def test_a_group_without_pools_is_no_deadlock(by_hand, group):
@@ -342,7 +342,7 @@ def test_a_group_without_pools_is_no_deadlock(by_hand, group):
     hand = by_hand(group("io"), pools=0)
     hand.submit("a")
 
-    assert not is_stuck(hand.jobs["a"], hand.core.pools)
+    assert not is_stuck(hand.jobs["a"], hand.core.queue, hand.core.timers)
 
 
 # Pools come and go
