@@ -335,7 +335,8 @@ class _Coroutines:
                 awaitable = call.start()
             except BaseException as error:
                 # Without this frame, so that one frame of the call's own comes first, as it does below.
-                failure = error.with_traceback(error.__traceback__.tb_next if error.__traceback__ else None)
+                below = error.__traceback__.tb_next if error.__traceback__ else None
+                failure = BaseException.with_traceback(error, below)
             else:
                 if type(awaitable) is not CoroutineType and not inspect.isawaitable(awaitable):
                     raise not_awaitable(self._names[slot], call.function, awaitable)
