@@ -20,6 +20,7 @@ from .contract import (
     PoolStopped,
     RemoteError,
     RemoteTraceback,
+    Traits,
     WorkerGone,
 )
 from .inline_pool import InlinePool
@@ -45,5 +46,6 @@ __all__ = [
     "RemoteError",
     "RemoteTraceback",
     "ThreadPool",
+    "Traits",
     "WorkerGone",
 ]

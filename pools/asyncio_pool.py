@@ -25,13 +25,13 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from types import CoroutineType
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
 from ._asyncio_loop import PAUSE, StartNow, close, not_awaitable, serve, starter
 from ._asyncio_watch import LoopWatch
-from .contract import Call, CallAbandoned, Front, PoolStopped, check_seconds, check_slots
+from .contract import Call, CallAbandoned, Front, PoolStopped, Traits, check_seconds, check_slots
 
 _THREAD_PREFIX = "two-tier-scheduler-"
 #: Calls begun in one go, if so many are there, before the loop looks after its sockets and timers. Arbitrary.
@@ -39,7 +39,7 @@ _AT_ONCE = 64
 
 
 @attrs.frozen
-class AsyncioPool:
+class AsyncioPool(Traits):
     """The recipe of a pool of `slots` coroutines on one event loop, in a thread of its own.
 
     Runs ``async def`` functions, and plain ones that return an awaitable where the job names a tag of the
@@ -50,6 +50,8 @@ class AsyncioPool:
     when it raises, the pool is broken. `lag_limit` is how many seconds the loop may be held up before a
     warning tells by what (None: never). A slot costs next to nothing: thousands are fine.
     """
+
+    runs_coroutines: ClassVar[bool] = True
 
     slots: int = attrs.field()
     loop_factory: Callable[[], AbstractEventLoop] | None = attrs.field(default=None, kw_only=True)
@@ -68,31 +70,6 @@ class AsyncioPool:
     def _check_lag_limit(self, attribute: object, value: object) -> None:
         if value is not None:
             check_seconds("AsyncioPool(lag_limit=)", value, above_zero=True)
-
-    @property
-    def prefetch(self) -> int:
-        """0: the hand-off to a loop needs no hiding."""
-        return 0
-
-    @property
-    def runs_coroutines(self) -> bool:
-        """True: coroutine functions come here, and plain functions only by tag."""
-        return True
-
-    @property
-    def dedicated(self) -> bool:
-        """False: any coroutine may run here."""
-        return False
-
-    @property
-    def announces(self) -> bool:
-        """False: the loop's thread starts with the first call."""
-        return False
-
-    @property
-    def kills(self) -> bool:
-        """False: a coroutine is cancelled, and may swallow that."""
-        return False
 
     def open(self, pool_id: str, front: Front) -> _Coroutines:
         """Open a pool; its loop starts when it is first needed."""

@@ -30,7 +30,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 
 class Call(Protocol):
@@ -173,6 +173,18 @@ class PoolRecipe(Protocol):
 
     def open(self, pool_id: str, front: Front) -> Pool:
         """Open a pool with workers named ``<pool_id>/1``, ``<pool_id>/2`` and so on."""
+
+
+class Traits:
+    """What a recipe says of its pools, as most would: the base of the recipes here. See `PoolRecipe`."""
+
+    __slots__ = ()
+
+    prefetch: ClassVar[int] = 0
+    runs_coroutines: ClassVar[bool] = False
+    dedicated: ClassVar[bool] = False
+    announces: ClassVar[bool] = False
+    kills: ClassVar[bool] = False
 
 
 class PoolStopped(Exception):

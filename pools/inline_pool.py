@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import attrs
 
-from .contract import Call, Front, PoolStopped, check_slots
+from .contract import Call, Front, PoolStopped, Traits, check_slots
 
 
 @attrs.frozen
-class InlinePool:
+class InlinePool(Traits):
     """The recipe of a pool whose calls run in whichever thread starts them.
 
     The declared exception to promise P2: ``submit`` returns when the job has run, if a slot was free.
@@ -22,31 +22,6 @@ class InlinePool:
     @slots.validator
     def _check_slots(self, attribute: object, value: object) -> None:
         check_slots("InlinePool", value)
-
-    @property
-    def prefetch(self) -> int:
-        """0."""
-        return 0
-
-    @property
-    def runs_coroutines(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def dedicated(self) -> bool:
-        """False: any plain job may run here."""
-        return False
-
-    @property
-    def announces(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def kills(self) -> bool:
-        """False."""
-        return False
 
     def open(self, pool_id: str, front: Front) -> _Inline:
         """Open a pool."""

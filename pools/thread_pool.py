@@ -22,7 +22,7 @@ from typing import Any
 
 import attrs
 
-from .contract import Call, CallAbandoned, Front, PoolStopped, check_slots
+from .contract import Call, CallAbandoned, Front, PoolStopped, Traits, check_slots
 
 _log = logging.getLogger("two-tier-scheduler.pools")
 
@@ -30,7 +30,7 @@ _THREAD_PREFIX = "two-tier-scheduler-"
 
 
 @attrs.frozen
-class ThreadPool:
+class ThreadPool(Traits):
     """The recipe of a pool of `slots` threads. Runs plain functions that wait for something.
 
     `initializer` is called with `initargs` in every worker before its first call; when it raises, the
@@ -49,31 +49,6 @@ class ThreadPool:
     def _check_initializer(self, attribute: object, value: object) -> None:
         if value is not None and not callable(value):
             raise TypeError(f"ThreadPool(initializer=) must be callable, not {reprlib.repr(value)}")
-
-    @property
-    def prefetch(self) -> int:
-        """0: the hand-off to a thread needs no hiding."""
-        return 0
-
-    @property
-    def runs_coroutines(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def dedicated(self) -> bool:
-        """False: any plain job may run here."""
-        return False
-
-    @property
-    def announces(self) -> bool:
-        """False: a slot's thread starts with its first call."""
-        return False
-
-    @property
-    def kills(self) -> bool:
-        """False: a thread can only be asked."""
-        return False
 
     def open(self, pool_id: str, front: Front) -> _Threads:
         """Open a pool; its threads start when they are first needed."""
