@@ -19,6 +19,7 @@ from pathlib import Path
 import attrs
 import handles
 import latency
+import processes
 import simulated
 import throughput
 from harness import Figure
@@ -31,6 +32,12 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "depth": throughput.depth,
     "urgent": latency.urgent,
     "crowded": throughput.crowded,
+    "no-ops-processes": processes.no_op_processes,
+    "round-trip-processes": processes.round_trip_processes,
+    "urgent-processes": processes.urgent_processes,
+    "sigkill": processes.sigkill,
+    "hang": processes.hang,
+    "large": processes.large,
     "simulator": simulated.simulator,
     "floor": throughput.floor,
     "convoy": throughput.convoy,
