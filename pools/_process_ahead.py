@@ -11,6 +11,7 @@ balancer): so nothing lies ahead of long calls, and next to nothing of those tha
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 #: Calls ahead in one slot, at most: a call line takes some 200 messages.
 AHEAD_MAX = 63
@@ -34,11 +35,14 @@ class Estimate:
         #: Seconds that a message there and one back take.
         self.hand_off = 0.0
 
-    def ran(self, seconds: float) -> None:
-        """Learn from one run."""
-        known = self.run_time
-        slower = seconds > known or known == math.inf
-        self.run_time = max(_SHORTEST, seconds if slower else known + (seconds - known) * _SHARE)
+    def ran(self, runs: Sequence[float]) -> None:
+        """Learn from the seconds of some runs, whose order does not matter."""
+        known, longest = self.run_time, max(runs)
+        if longest > known or known == math.inf:
+            self.run_time = max(_SHORTEST, longest)
+        else:
+            share = _SHARE if len(runs) == 1 else 1 - (1 - _SHARE) ** len(runs)
+            self.run_time = max(_SHORTEST, known + (sum(runs) / len(runs) - known) * share)
 
     def travelled(self, seconds: float) -> None:
         """Learn what a call took beyond its run that found its worker idle."""

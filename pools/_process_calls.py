@@ -9,11 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ._process_ahead import Estimate
 from ._process_line import Line, pieces
-from ._process_wire import MESSAGE_MAX, Buffers, Frame, dumps_call
+from ._process_wire import MESSAGE_MAX, Buffers, Caller, Frame
 from .contract import Call
 
 #: Seconds after which what lies ahead of a call that runs longer than expected is taken back.
@@ -23,14 +23,17 @@ OVERRUN = 0.005
 class Entry:
     """A call that the worker has, or is to have."""
 
-    __slots__ = ("body", "buffers", "call", "error", "number", "sent", "with_caller")
+    __slots__ = ("body", "buffers", "call", "error", "name", "number", "ready", "sent", "with_caller")
 
     def __init__(self, call: Call, *, with_caller: bool = False) -> None:
         self.call = call
         #: Of the slot's calls, from 1.
         self.number = 0
-        self.body = b""
+        #: As it travels, see `Caller.dumps`.
+        self.name = self.body = b""
         self.buffers: Buffers = []
+        #: It is pickled, or cannot be.
+        self.ready = False
         #: Why it cannot be sent.
         self.error: BaseException | None = None
         self.sent = False
@@ -40,18 +43,19 @@ class Entry:
     @property
     def large(self) -> bool:
         """Whether it is too large for a message, and goes by the stream."""
-        return bool(self.buffers) or len(self.body) > MESSAGE_MAX
+        return bool(self.buffers) or len(self.name) + len(self.body) > MESSAGE_MAX
 
-    def pickle(self, worker: str) -> None:
+    def pickle(self, caller: Caller, worker: str) -> None:
         """Make it ready to be sent, or keep the error of that."""
         call = self.call
         try:
-            self.body, self.buffers = dumps_call(call.function, call.args, call.kwargs)
+            self.name, self.body, self.buffers = caller.dumps(call.function, call.args, call.kwargs)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise  # it is not the call's
             error.add_note(f"raised while pickling the call for worker {worker}")
             self.error = error
+        self.ready = True
 
 
 class Calls:
@@ -59,6 +63,7 @@ class Calls:
 
     def __init__(self, worker: str, ahead_max: int) -> None:
         self._worker = worker
+        self._caller = Caller()
         self._lock = threading.Lock()
         #: What the worker has or is to have, in the order in which it will run.
         self._entries: deque[Entry] = deque()
@@ -89,7 +94,7 @@ class Calls:
         if not self._append((entry,)):
             return None
         try:
-            entry.pickle(self._worker)
+            entry.pickle(self._caller, self._worker)
             with self._lock:
                 line = self._line
                 if line is not None and entry.error is None and not entry.large and line.send(entry):
@@ -145,8 +150,8 @@ class Calls:
             entry = self._unsent[0]
             if entry.with_caller:
                 return None
-            if not entry.body and entry.error is None:
-                entry.pickle(self._worker)
+            if not entry.ready:
+                entry.pickle(self._caller, self._worker)
             with self._lock:
                 if not self._unsent or self._unsent[0] is not entry:  # taken back meanwhile
                     continue
@@ -161,21 +166,24 @@ class Calls:
                     return None
                 self._sent(entry)
             if entry.large:
-                pushing += pieces(entry.body, entry.buffers, announced=True)
+                pushing += pieces(entry.body, entry.buffers)
                 line.push(pushing)
         return None
 
-    def answered(self, frames: Iterable[Frame]) -> None:
+    def answered(self, frames: Sequence[Frame]) -> None:
         """Take out the calls that were answered, and learn from how long they took."""
         now = time.monotonic()
+        runs = [frame[2] for frame in frames]
         with self._lock:
-            alone = len(self._entries) == 1
-            for frame in frames:
-                self._entries.popleft()
-                self.estimate.ran(frame.seconds)
-                if alone:  # nothing lay ahead: all that was not the run was the message
-                    self.estimate.travelled(now - self._first_since - frame.seconds)
+            entries = self._entries
+            alone = len(entries) == 1
+            for _ in runs:
+                entries.popleft()
+            first_since = self._first_since
             self._first_since, self._overran = now, False
+        self.estimate.ran(runs)
+        if alone:  # nothing lay ahead: all that was not the run was the message
+            self.estimate.travelled(now - first_since - runs[0])
 
     @property
     def want(self) -> int:

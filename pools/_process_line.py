@@ -20,19 +20,20 @@ from typing import Any
 from . import _process_worker
 from ._process_wire import (
     CALL,
-    HEAD,
+    CALL_HEAD,
     LARGE,
     MESSAGE_MAX,
     PHASES,
     Buffers,
     Frame,
     Frames,
-    head,
+    sizes,
 )
 
 #: Whether the kernel keeps messages whole, so that what lies unread can be taken back.
 WHOLE_MESSAGES = hasattr(socket, "AF_UNIX") and hasattr(socket, "SOCK_SEQPACKET")
 
+_DO_NOT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 #: Starting a process, and asking for its exit code, are not thread-safe in `multiprocessing`.
 _starting = threading.Lock()
 #: Lines of standard error that are kept for the case that the worker dies, and bytes at most.
@@ -78,15 +79,18 @@ class Line:
 
     def send(self, entry: Any) -> bool:
         """Put a call on the call line; return False when that has no room. Never blocks."""
-        return self._put(HEAD.pack(CALL, entry.number, 0.0, len(entry.body), 0) + entry.body)
+        name, body = entry.name, entry.body
+        return self._put(CALL_HEAD.pack(CALL, entry.number, len(name), len(body), 0) + name + body)
 
     def announce(self, entry: Any) -> bool:
         """Say on the call line that a large call follows on the stream."""
-        return self._put(head(LARGE, entry.number, 0.0, entry.body, entry.buffers))
+        name, buffers = entry.name, entry.buffers
+        fixed = CALL_HEAD.pack(LARGE, entry.number, len(name), len(entry.body), len(buffers))
+        return self._put(fixed + name + sizes(buffers))
 
     def _put(self, message: bytes) -> bool:
         try:
-            self._calls.send(message, getattr(socket, "MSG_DONTWAIT", 0))
+            self._calls.send(message, _DO_NOT_WAIT)
         except BlockingIOError:
             return False
         except OSError:  # it is gone: whoever watches it finds out
@@ -113,12 +117,12 @@ class Line:
         numbers: list[int] = []
         while WHOLE_MESSAGES:
             try:  # by flag: the worker's end is the same open file, and must go on blocking
-                message = self._unread.recv(MESSAGE_MAX + HEAD.size, socket.MSG_DONTWAIT)
+                message = self._unread.recv(MESSAGE_MAX + CALL_HEAD.size, _DO_NOT_WAIT)
             except OSError:
                 break
             if not message:
                 break
-            numbers.append(HEAD.unpack_from(message)[1])
+            numbers.append(CALL_HEAD.unpack_from(message)[1])
         return numbers
 
     # Listening
@@ -279,10 +283,15 @@ class Watch:
         self._objects.clear()
 
 
-def pieces(body: bytes, buffers: Buffers, *, announced: bool) -> list[memoryview]:
-    """Return what to send down the stream for a thing whose head has, or has not, been sent already."""
-    start = [] if announced else [memoryview(head(LARGE, 0, 0.0, body, buffers))]
-    return [piece for piece in (*start, memoryview(body), *(b.cast("B") for b in buffers)) if piece.nbytes]
+def pieces(body: bytes, buffers: Buffers) -> list[memoryview]:
+    """Return what to send down the stream for a thing that has been announced."""
+    return [piece for piece in (memoryview(body), *(b.cast("B") for b in buffers)) if piece.nbytes]
+
+
+def unannounced(body: bytes, buffers: Buffers) -> list[memoryview]:
+    """Return what to send down the stream for a thing that nobody expects to be large."""
+    fixed = CALL_HEAD.pack(LARGE, 0, 0, len(body), len(buffers)) + sizes(buffers)
+    return [memoryview(fixed), *pieces(body, buffers)]
 
 
 def _enter(*arguments: Any) -> None:

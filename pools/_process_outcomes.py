@@ -8,24 +8,27 @@ import signal
 from typing import Any
 
 from ._process_line import Line
-from ._process_wire import ERROR, PHASES, Frame
+from ._process_wire import ERROR, PHASES, Frame, loads
 from .contract import Outcome, RemoteError, RemoteTraceback, WorkerGone
 
 
 def outcome_of(frame: Frame, worker: str) -> Outcome:
     """Return what a worker sent as value, error and seconds."""
-    if frame.kind == ERROR:
-        return None, error_of(frame, worker), frame.seconds
+    kind, _, seconds, body, _ = frame
+    if kind == ERROR:
+        return None, error_of(frame, worker), seconds
+    if not body:
+        return None, None, seconds
     try:
-        return frame.loads(), None, frame.seconds
+        return loads(frame), None, seconds
     except BaseException as error:
         error.add_note(f"raised while unpickling the result that worker {worker} sent")
-        return None, error, frame.seconds
+        return None, error, seconds
 
 
 def error_of(frame: Frame, worker: str) -> BaseException:
     """Return the error that a worker sent, with its traceback, or with that as text."""
-    pickled, text, frames, name, words, phase = marshal.loads(frame.body)  # noqa: S302  our own worker's
+    pickled, text, frames, name, words, phase = marshal.loads(frame[3])  # noqa: S302  our own worker's
     error: BaseException
     try:
         error = pickle.loads(pickled)  # noqa: S301  our own worker's

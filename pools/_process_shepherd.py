@@ -25,7 +25,7 @@ from typing import Any
 import attrs
 
 from ._process_calls import Calls
-from ._process_line import Line, pieces
+from ._process_line import Line, unannounced
 from ._process_outcomes import error_of, gone, outcome_of
 from ._process_recycle import Recycle
 from ._process_wire import READY, Buffers, Frame
@@ -180,13 +180,13 @@ class Shepherd:
 
     def _await_ready(self, line: Line) -> BaseException | None:
         """Send the initializer and wait for the word that the worker is up; return what went wrong."""
-        parts = pieces(*self._terms.initializer, announced=False)
+        parts = unannounced(*self._terms.initializer)
         while True:
             line.push(parts)
             ready = self._listen(line, None, pushing=bool(parts))
             frames = line.read() if "stream" in ready else []
             if frames:
-                return None if frames[0].kind == READY else error_of(frames[0], line.name)
+                return None if frames[0][0] == READY else error_of(frames[0], line.name)
             if frames is None or "end" in ready or self._leaving:
                 return WorkerGone("it did not come up", phase=line.phase, exitcode=None, stderr="")
 
@@ -257,7 +257,8 @@ class Shepherd:
     def _settle(self, line: Line, frames: list[Frame], *, want: bool) -> None:
         self._calls.answered(frames)
         self._kill_at = math.inf  # what was to be killed has returned
-        outcomes = [outcome_of(frame, line.name) for frame in frames]
+        name = line.name
+        outcomes = [outcome_of(frame, name) for frame in frames]
         frames.clear()
         self._exchange(outcomes, self._calls.want if want else 0)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from ._process_wire import (
     CALL,
+    CALL_HEAD,
     ERROR,
     FAILED,
     HEAD,
@@ -29,10 +30,14 @@ from ._process_wire import (
     VALUE,
     Buffers,
     dumps,
-    head,
+    sizes,
 )
 
 _now = time.perf_counter
+#: What a call without arguments is given.
+_NO_ARGUMENTS: tuple[tuple[()], None] = ((), None)
+#: Functions that a worker remembers by name, at most.
+_FUNCTIONS_MAX = 1000
 
 
 def main(calls: socket.socket, stream: socket.socket, marks: Any, errors: Any, whole_messages: bool) -> None:
@@ -61,13 +66,15 @@ class _Worker:
         self._stream = stream
         self._phase = phase
         self._whole_messages = whole_messages
-        self._message = memoryview(bytearray(MESSAGE_MAX + HEAD.size))
+        self._message = memoryview(bytearray(MESSAGE_MAX + CALL_HEAD.size))
+        #: Functions by the pickle of their name.
+        self._functions: dict[bytes, Any] = {}
 
     def initialize(self) -> bool:
         """Run the initializer, which comes as the first thing on the stream; return whether that went well."""
         self._phase[0:1] = b"i"
         try:
-            message = self._exactly(HEAD.size)
+            message = self._exactly(CALL_HEAD.size)
             initializer, initargs = self._large(message)
             if initializer is not None:
                 initializer(*initargs)
@@ -80,13 +87,14 @@ class _Worker:
 
     def serve(self) -> None:
         """Run calls until the line is closed."""
-        phase = self._phase
+        phase, unpack_from, start = self._phase, CALL_HEAD.unpack_from, CALL_HEAD.size
+        functions = self._functions
         last = 0
         while True:
             message = self._next_message()
             if not message:
                 return
-            kind, number, _, length, _ = HEAD.unpack_from(message)
+            kind, number, named, length, _ = unpack_from(message)
             if number <= last:  # sent twice, by somebody who was interrupted after the first time
                 continue
             last = number
@@ -94,11 +102,17 @@ class _Worker:
             value: object = None
             try:
                 phase[0:1] = b"u"
+                name = bytes(message[start : start + named])
                 if kind == CALL:
-                    call = pickle.loads(message[HEAD.size : HEAD.size + length])  # noqa: S301  our own pool's
+                    at = start + named
+                    call = pickle.loads(message[at : at + length]) if length else _NO_ARGUMENTS  # noqa: S301  our own pool's
                 else:
                     call = self._large(message)
-                function, args, kwargs = call
+                if named:
+                    args, kwargs = call
+                    function = functions.get(name) or self._function(name)
+                else:
+                    function, args, kwargs = call
                 phase[0:1] = b"r"
                 started = _now()
                 try:
@@ -122,20 +136,26 @@ class _Worker:
                 return self._message[: self._calls.recv_into(self._message)]
             except ConnectionError:
                 return self._message[:0]
-        fixed = self._exactly(HEAD.size, self._calls)
+        fixed = self._exactly(CALL_HEAD.size, self._calls)
         if not fixed:
             return self._message[:0]
-        kind, _, _, length, count = HEAD.unpack_from(fixed)
-        rest = SIZE.size * count if kind == LARGE else length
+        kind, _, named, length, count = CALL_HEAD.unpack_from(fixed)
+        rest = named + (SIZE.size * count if kind == LARGE else length)
         return memoryview(bytes(fixed) + bytes(self._exactly(rest, self._calls)))
+
+    def _function(self, name: bytes) -> Any:
+        """Return the function of that name, and remember it: most calls have few functions among them."""
+        function = pickle.loads(name)  # noqa: S301  our own pool's
+        if len(self._functions) >= _FUNCTIONS_MAX:
+            self._functions.clear()
+        self._functions[name] = function
+        return function
 
     def _large(self, message: memoryview | bytearray) -> Any:
         """Return what a message only announces: it follows on the stream."""
-        _, _, _, length, count = HEAD.unpack_from(message)
-        if len(message) > HEAD.size:
-            sizes = [SIZE.unpack_from(message, HEAD.size + SIZE.size * n)[0] for n in range(count)]
-        else:
-            sizes = [SIZE.unpack(self._exactly(SIZE.size))[0] for _ in range(count)]
+        _, _, named, length, count = CALL_HEAD.unpack_from(message)
+        beside = message[CALL_HEAD.size + named :] or self._exactly(SIZE.size * count)
+        sizes = [SIZE.unpack_from(beside, SIZE.size * n)[0] for n in range(count)]
         body = self._exactly(length)
         return pickle.loads(body, buffers=[self._exactly(size) for size in sizes])  # noqa: S301  our own pool's
 
@@ -155,7 +175,8 @@ class _Worker:
             if len(body) < MESSAGE_MAX and not buffers:
                 self._stream.sendall(HEAD.pack(kind, number, seconds, len(body), 0) + body)
                 return
-            self._stream.sendall(head(kind, number, seconds, body, buffers))
+            fixed = HEAD.pack(kind, number, seconds, len(body), len(buffers))
+            self._stream.sendall(fixed + sizes(buffers))
             self._stream.sendall(body)
             for buffer in buffers:
                 self._stream.sendall(buffer)

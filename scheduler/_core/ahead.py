@@ -76,8 +76,10 @@ class Ahead(Capacity):
             jobs.append(job)
         if pool.state is not PoolState.ACCEPTING or self.paused:
             return jobs
+        lines = pool.group.lines
+        only = lines[0] if len(lines) == 1 else None
         while len(jobs) < want:
-            job = self.dispatcher.take_job(pool.group)
+            job = self.dispatcher.take_job(pool.group) if only is None else only.pop()
             if job is None:
                 break
             self._lay_ahead(job, slot)

@@ -68,7 +68,7 @@ class MainPath(Books):
             return self._enter(job, now)
         queue.held += 1
         line.push(job)
-        if self.ahead:
+        if self.ahead and line.peek() is job:
             self.overtake(job)
         return None
 
@@ -131,12 +131,15 @@ class MainPath(Books):
             line.push(job)
         if line.broken:
             self.settle(job, FAILED, self.broken(line.groups), now)
-        elif self.ahead:
+        elif self.ahead and line.peek() is job:
             self.overtake(job)
         return None
 
     def overtake(self, job: Job) -> None:
-        """Have those taken back that lie ahead and would start later than `job`. Cost: O(slots)."""
+        """Have those taken back that lie ahead and would start later than `job`. Cost: O(slots).
+
+        Asked only for a job that is first in its line: what it would overtake, the first has overtaken.
+        """
         place = order(job)
         for group in job.line.groups:
             for pool in group.pools:
