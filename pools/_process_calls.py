@@ -18,6 +18,8 @@ from .contract import Call
 
 #: Seconds after which what lies ahead of a call that runs longer than expected is taken back.
 OVERRUN = 0.005
+#: Calls that make a message of several worth its second system call, and bytes that one may have.
+BATCH_MIN, BATCH_BYTES = 3, 8 * 1024
 
 
 class Entry:
@@ -146,12 +148,10 @@ class Calls:
         first call when that cannot be sent; the call is taken out.
         """
         line.push(pushing)
-        while self._unsent and not pushing:
-            entry = self._unsent[0]
-            if entry.with_caller:
+        while not pushing:
+            entry, together = self._next_unsent(line)
+            if entry is None:
                 return None
-            if not entry.ready:
-                entry.pickle(self._caller, self._worker)
             with self._lock:
                 if not self._unsent or self._unsent[0] is not entry:  # taken back meanwhile
                     continue
@@ -162,13 +162,37 @@ class Calls:
                     self._unsent.popleft()
                     self._entries.popleft()
                     return entry.error
-                if not (line.announce(entry) if entry.large else line.send(entry)):
+                together = together[: len(self._unsent)]
+                if len(together) >= BATCH_MIN:
+                    sent = line.send_together(together)
+                else:
+                    together = [entry]
+                    sent = line.announce(entry) if entry.large else line.send(entry)
+                if not sent:
                     return None
-                self._sent(entry)
+                for each in together:
+                    self._sent(each)
             if entry.large:
                 pushing += pieces(entry.body, entry.buffers)
                 line.push(pushing)
         return None
+
+    def _next_unsent(self, line: Line) -> tuple[Entry | None, list[Entry]]:
+        """Return what is to be sent next, pickled, and all small calls that may go in one message with it."""
+        with self._lock:
+            line.flush()
+            unsent = list(self._unsent)
+        if not unsent or unsent[0].with_caller:
+            return None, []
+        small, size = 0, 0
+        for entry in unsent:
+            if not entry.ready:
+                entry.pickle(self._caller, self._worker)
+            size += len(entry.name) + len(entry.body)
+            if size > BATCH_BYTES or entry.buffers or entry.error is not None:
+                break
+            small += 1
+        return unsent[0], unsent[:small]
 
     def answered(self, frames: Sequence[Frame]) -> None:
         """Take out the calls that were answered, and learn from how long they took."""

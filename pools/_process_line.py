@@ -14,16 +14,19 @@ import socket
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from . import _process_worker
 from ._process_wire import (
+    BATCH,
     CALL,
     CALL_HEAD,
     LARGE,
     MESSAGE_MAX,
     PHASES,
+    TICKET,
     Buffers,
     Frame,
     Frames,
@@ -51,13 +54,16 @@ class Line:
         self.since = time.monotonic()
         kind = socket.SOCK_SEQPACKET if WHOLE_MESSAGES else socket.SOCK_STREAM
         self._calls, self._unread = _pair(kind)
+        self._tickets, self._untaken = _pair(socket.SOCK_STREAM)
+        #: A message with several calls for which there was no room; their tickets are sent.
+        self._held = b""
         self._stream, theirs = _pair(socket.SOCK_STREAM)
         self._frames = Frames()
         self._said = b""
         marks, self._phase = _shared_byte()
         self._errors, errors = os.pipe()
         os.set_blocking(self._errors, False)
-        arguments = (self._unread, theirs, marks, Connection(errors), WHOLE_MESSAGES)
+        arguments = (self._unread, self._untaken, theirs, marks, Connection(errors), WHOLE_MESSAGES)
         self.process = context.Process(target=_enter, args=arguments, name=f"two-tier-scheduler-{name}")
         try:
             with _starting:
@@ -67,11 +73,12 @@ class Line:
             raise
         finally:
             theirs.close()
-            arguments[3].close()
+            arguments[4].close()
             if marks is not None:
                 marks.close()
             if not WHOLE_MESSAGES:
                 self._unread.close()
+                self._untaken.close()
         self._stream.setblocking(False)
         self._watch = Watch(self._stream, wake, self.process.sentinel, self._errors)
 
@@ -82,6 +89,32 @@ class Line:
         name, body = entry.name, entry.body
         return self._put(CALL_HEAD.pack(CALL, entry.number, len(name), len(body), 0) + name + body)
 
+    def send_together(self, entries: Sequence[Any]) -> bool:
+        """Put several calls on the call line as one message; return False when there is no room. Never blocks."""
+        if not self.flush():
+            return False
+        try:
+            self._tickets.send(b"".join([TICKET.pack(entry.number) for entry in entries]), _DO_NOT_WAIT)
+        except BlockingIOError:
+            return False
+        except OSError:  # see `_put`
+            return True
+        parts = [CALL_HEAD.pack(BATCH, entries[0].number, 0, 0, len(entries))]
+        for entry in entries:
+            name, body = entry.name, entry.body
+            parts += CALL_HEAD.pack(CALL, entry.number, len(name), len(body), 0), name, body
+        message = b"".join(parts)
+        if not self._put(message):
+            self._held = message
+        return True
+
+    def flush(self) -> bool:
+        """Send what there was no room for; return whether there is nothing like that any more."""
+        held, self._held = self._held, b""
+        if held and not self._put(held):
+            self._held = held
+        return not self._held
+
     def announce(self, entry: Any) -> bool:
         """Say on the call line that a large call follows on the stream."""
         name, buffers = entry.name, entry.buffers
@@ -89,6 +122,8 @@ class Line:
         return self._put(fixed + name + sizes(buffers))
 
     def _put(self, message: bytes) -> bool:
+        if self._held and not self.flush():
+            return False
         try:
             self._calls.send(message, _DO_NOT_WAIT)
         except BlockingIOError:
@@ -113,7 +148,11 @@ class Line:
         return True
 
     def recall(self) -> list[int]:
-        """Take every unread message back off the call line; return the numbers of their calls."""
+        """Take every unread call back; return their numbers, in no order, some of them twice.
+
+        A call that came with others has not started if its message was not read, whatever became of its
+        ticket: a worker that misses the ticket of a call before it may hold it already.
+        """
         numbers: list[int] = []
         while WHOLE_MESSAGES:
             try:  # by flag: the worker's end is the same open file, and must go on blocking
@@ -122,7 +161,13 @@ class Line:
                 break
             if not message:
                 break
-            numbers.append(CALL_HEAD.unpack_from(message)[1])
+            numbers += _numbers(message)
+        held, self._held = self._held, b""
+        if held:
+            numbers += _numbers(held)
+        with contextlib.suppress(OSError):
+            while tickets := self._untaken.recv(4096, _DO_NOT_WAIT):
+                numbers += [number for (number,) in TICKET.iter_unpack(tickets)]
         return numbers
 
     # Listening
@@ -236,7 +281,7 @@ class Line:
         self._close_lines()
 
     def _close_lines(self) -> None:
-        for line in (self._calls, self._unread, self._stream):
+        for line in (self._calls, self._unread, self._tickets, self._untaken, self._stream):
             _ends.discard(line)
             line.close()
         os.close(self._errors)
@@ -281,6 +326,19 @@ class Watch:
         """Forget what was watched."""
         self._names.clear()
         self._objects.clear()
+
+
+def _numbers(message: bytes) -> list[int]:
+    """Return the numbers of the calls in a message."""
+    kind, number, _, _, count = CALL_HEAD.unpack_from(message)
+    if kind != BATCH:
+        return [number]
+    numbers, at = [], CALL_HEAD.size
+    for _ in range(count):
+        _, number, named, length, _ = CALL_HEAD.unpack_from(message, at)
+        numbers.append(number)
+        at += CALL_HEAD.size + named + length
+    return numbers
 
 
 def pieces(body: bytes, buffers: Buffers) -> list[memoryview]:

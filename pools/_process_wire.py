@@ -1,9 +1,11 @@
 """How calls and outcomes travel between a pool and its worker processes. Standard library only.
 
-Two lines lead to a worker. On the *call line* each message is one call, and the kernel keeps messages
-whole: whoever receives one has it, and nobody else does. So a call that still lies on that line has
-not started, and the pool may receive it back itself, which is how a recall can be exact. On the *stream*
-outcomes come back, and what is too large for a message travels there in both directions.
+On the *call line* each message is one call, and the kernel keeps messages whole: whoever receives one has
+it, and nobody else does. So a call that still lies on that line has not started, and the pool may receive it
+back itself, which is how a recall can be exact. Several small calls travel in one message, and then each
+has a *ticket* on a line of its own, all of them sent at once and before it: the worker takes the ticket of a
+call right before it starts it, and leaves out what has none, because the pool has taken that back. On the
+*stream* outcomes come back, and what is too large for a message travels there in both directions.
 
 Values are pickled by protocol 5 (PEP 574); buffers of 64 KiB and more are sent beside the pickle and
 received in place, so that a large array is copied by nobody but the kernel.
@@ -31,8 +33,10 @@ HEAD = struct.Struct("<cQdQI")
 CALL_HEAD = struct.Struct("<cQIQI")
 SIZE = struct.Struct("<Q")
 
-#: Kinds of messages to a worker: a call, a call whose pickle follows on the stream.
-CALL, LARGE = b"c", b"l"
+#: Kinds of messages to a worker: a call, a call whose pickle follows on the stream, several calls.
+CALL, LARGE, BATCH = b"c", b"l", b"b"
+#: On the ticket line: the number of a call.
+TICKET = struct.Struct("<Q")
 #: Kinds of messages from a worker: it is up, its initializer raised, a value, an error.
 READY, FAILED, VALUE, ERROR = b"r", b"i", b"v", b"e"
 
@@ -119,7 +123,9 @@ def _nothing() -> None:
 
 def _name(function: Callable[..., object]) -> bytes:
     """Return the pickle of a function that travels by its name alone, else nothing."""
-    if type(function) is not FunctionType or (function.__module__ == "__main__" and not _main_can_be_imported()):
+    if type(function) is not FunctionType or (
+        function.__module__ == "__main__" and not _main_can_be_imported()
+    ):
         return b""
     try:
         return pickle.dumps(function, _PROTOCOL)

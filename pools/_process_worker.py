@@ -12,12 +12,15 @@ import mmap
 import os
 import pickle
 import socket
+import struct
 import time
 import traceback
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 from ._process_wire import (
+    BATCH,
     CALL,
     CALL_HEAD,
     ERROR,
@@ -27,6 +30,7 @@ from ._process_wire import (
     MESSAGE_MAX,
     READY,
     SIZE,
+    TICKET,
     VALUE,
     Buffers,
     dumps,
@@ -40,7 +44,14 @@ _NO_ARGUMENTS: tuple[tuple[()], None] = ((), None)
 _FUNCTIONS_MAX = 1000
 
 
-def main(calls: socket.socket, stream: socket.socket, marks: Any, errors: Any, whole_messages: bool) -> None:
+def main(
+    calls: socket.socket,
+    tickets: socket.socket,
+    stream: socket.socket,
+    marks: Any,
+    errors: Any,
+    whole_messages: bool,
+) -> None:
     """Serve one slot until the pool closes the call line. Runs in a process of its own."""
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # what the calls start dies with the worker; and Ctrl-C is for the parent alone
@@ -50,7 +61,7 @@ def main(calls: socket.socket, stream: socket.socket, marks: Any, errors: Any, w
     with suppress(Exception):  # a standard error that is no file
         faulthandler.enable()
     phase: Any = bytearray(1) if marks is None else mmap.mmap(marks.fileno(), 1)
-    worker = _Worker(calls, stream, phase, whole_messages=whole_messages)
+    worker = _Worker(calls, tickets, stream, phase, whole_messages=whole_messages)
     if worker.initialize():
         worker.serve()
     stream.close()
@@ -60,13 +71,22 @@ class _Worker:
     """One process's side of the two lines."""
 
     def __init__(
-        self, calls: socket.socket, stream: socket.socket, phase: Any, *, whole_messages: bool
+        self,
+        calls: socket.socket,
+        tickets: socket.socket,
+        stream: socket.socket,
+        phase: Any,
+        *,
+        whole_messages: bool,
     ) -> None:
         self._calls = calls
+        self._tickets = tickets
         self._stream = stream
         self._phase = phase
         self._whole_messages = whole_messages
         self._message = memoryview(bytearray(MESSAGE_MAX + CALL_HEAD.size))
+        #: The last ticket taken.
+        self._ticket = 0
         #: Functions by the pickle of their name.
         self._functions: dict[bytes, Any] = {}
 
@@ -87,14 +107,9 @@ class _Worker:
 
     def serve(self) -> None:
         """Run calls until the line is closed."""
-        phase, unpack_from, start = self._phase, CALL_HEAD.unpack_from, CALL_HEAD.size
-        functions = self._functions
+        phase, functions = self._phase, self._functions
         last = 0
-        while True:
-            message = self._next_message()
-            if not message:
-                return
-            kind, number, named, length, _ = unpack_from(message)
+        for kind, number, name, body in self._next_calls():
             if number <= last:  # sent twice, by somebody who was interrupted after the first time
                 continue
             last = number
@@ -102,13 +117,11 @@ class _Worker:
             value: object = None
             try:
                 phase[0:1] = b"u"
-                name = bytes(message[start : start + named])
-                if kind == CALL:
-                    at = start + named
-                    call = pickle.loads(message[at : at + length]) if length else _NO_ARGUMENTS  # noqa: S301  our own pool's
+                if kind == LARGE:
+                    call = self._large(body)
                 else:
-                    call = self._large(message)
-                if named:
+                    call = pickle.loads(body) if body else _NO_ARGUMENTS  # noqa: S301  our own pool's
+                if name:
                     args, kwargs = call
                     function = functions.get(name) or self._function(name)
                 else:
@@ -129,6 +142,33 @@ class _Worker:
             self._send(kind, number, seconds, body, buffers)
             del body, buffers
             phase[0:1] = b"b"
+
+    def _next_calls(self) -> Iterator[tuple[bytes, int, bytes, memoryview]]:
+        """Receive calls: the kind, the number, the function's name, and the pickle or the large call's message."""
+        unpack_from, start = CALL_HEAD.unpack_from, CALL_HEAD.size
+        while message := self._next_message():
+            kind, number, named, length, count = unpack_from(message)
+            if kind != BATCH:
+                at = start + named
+                yield kind, number, bytes(message[start:at]), message if kind == LARGE else message[at:]
+                continue
+            at = start
+            for _ in range(count):
+                _, number, named, length, _ = unpack_from(message, at)
+                if not self._may_start(number):
+                    break  # and with it all that came behind it
+                body = at + start + named
+                at = body + length
+                yield CALL, number, bytes(message[body - named : body]), message[body:at]
+
+    def _may_start(self, number: int) -> bool:
+        """Take the ticket of a call that came with others; return False when the pool has taken the call back."""
+        while self._ticket < number:
+            try:
+                (self._ticket,) = TICKET.unpack(self._tickets.recv(TICKET.size, socket.MSG_DONTWAIT))
+            except (OSError, struct.error):
+                return False
+        return self._ticket == number  # else it is that of a call in a later message
 
     def _next_message(self) -> memoryview:
         if self._whole_messages:
