@@ -109,7 +109,7 @@ class _Worker:
         """Run calls until the line is closed."""
         phase, functions = self._phase, self._functions
         last = 0
-        for kind, number, name, body in self._next_calls():
+        for kind, number, name, sent in self._next_calls():
             if number <= last:  # sent twice, by somebody who was interrupted after the first time
                 continue
             last = number
@@ -117,10 +117,10 @@ class _Worker:
             value: object = None
             try:
                 phase[0:1] = b"u"
-                if kind == LARGE:
-                    call = self._large(body)
+                if not sent:
+                    call = _NO_ARGUMENTS
                 else:
-                    call = pickle.loads(body) if body else _NO_ARGUMENTS  # noqa: S301  our own pool's
+                    call = self._large(sent) if kind == LARGE else pickle.loads(sent)  # noqa: S301  our own pool's
                 if name:
                     args, kwargs = call
                     function = functions.get(name) or self._function(name)
@@ -134,12 +134,12 @@ class _Worker:
                     seconds = _now() - started
                 phase[0:1] = b"p"
                 body, buffers = (b"", []) if value is None else dumps(value)
-                kind = VALUE
+                verdict = VALUE
             except BaseException as error:
-                kind = ERROR
+                verdict = ERROR
                 body, buffers = describe(error, bytes(phase[0:1]))
             call = function = args = kwargs = value = None  # before the outcome is seen
-            self._send(kind, number, seconds, body, buffers)
+            self._send(verdict, number, seconds, body, buffers)
             del body, buffers
             phase[0:1] = b"b"
 

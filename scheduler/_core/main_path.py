@@ -136,10 +136,7 @@ class MainPath(Books):
         return None
 
     def overtake(self, job: Job) -> None:
-        """Have those taken back that lie ahead and would start later than `job`. Cost: O(slots).
-
-        Asked only for a job that is first in its line: what it would overtake, the first has overtaken.
-        """
+        """Have those taken back that lie ahead and would start later than `job`, the first of its line. Cost: O(slots)."""
         place = order(job)
         for group in job.line.groups:
             for pool in group.pools:
