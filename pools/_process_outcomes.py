@@ -28,7 +28,7 @@ def outcome_of(frame: Frame, worker: str) -> Outcome:
 
 def error_of(frame: Frame, worker: str) -> BaseException:
     """Return the error that a worker sent, with its traceback, or with that as text."""
-    pickled, text, frames, name, words, phase = marshal.loads(frame[3])  # noqa: S302  our own worker's
+    pickled, text, frames, chained, name, words, phase = marshal.loads(frame[3])  # noqa: S302  our own worker's
     error: BaseException
     try:
         error = pickle.loads(pickled)  # noqa: S301  our own worker's
@@ -41,7 +41,7 @@ def error_of(frame: Frame, worker: str) -> BaseException:
     trace = _traceback(frames)
     if trace is not None:
         error.__traceback__ = trace
-    else:
+    if trace is None or chained:
         error.__cause__ = RemoteTraceback(text)
     return error
 
@@ -57,13 +57,15 @@ def _traceback(frames: Any) -> Any:
         return None
 
 
-def gone(line: Line, code: int | None, phase: str) -> WorkerGone:
-    """Return the error of a worker that ended: how, while doing what, and its last words."""
+def gone(line: Line, code: int | None, phase: str, remedy: str = "") -> WorkerGone:
+    """Return the error of a worker that ended: how, while doing what, its last words, and what helps."""
     how = "ended without an exit code"
     if code is not None:
         how = f"ended with exit code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
     words = f"; the last lines of its standard error:\n{line.last_lines}" if line.last_lines else ""
-    return WorkerGone(f"it {how} while {phase}{words}", phase=phase, exitcode=code, stderr=line.last_lines)
+    return WorkerGone(
+        f"it {how} while {phase}{words}{remedy}", phase=phase, exitcode=code, stderr=line.last_lines
+    )
 
 
 def _signal_name(number: int) -> str:

@@ -21,6 +21,8 @@ from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
 
+from .contract import each_of
+
 #: Bytes of one message on the call line; what is larger goes by the stream. A page less than 64 KiB.
 MESSAGE_MAX = 60 * 1024
 #: Bytes from which a buffer is sent beside the pickle. Measured: below, the extra pieces cost more than the copy.
@@ -123,8 +125,10 @@ def _nothing() -> None:
 
 def _name(function: Callable[..., object]) -> bytes:
     """Return the pickle of a function that travels by its name alone, else nothing."""
-    if type(function) is not FunctionType or (
-        function.__module__ == "__main__" and not _main_can_be_imported()
+    if (
+        type(function) is not FunctionType
+        or function is each_of
+        or (function.__module__ == "__main__" and not _main_can_be_imported())
     ):
         return b""
     try:
@@ -134,11 +138,14 @@ def _name(function: Callable[..., object]) -> bytes:
 
 
 def _dumps_whole(function: Callable[..., object], args: Any, kwargs: Any) -> tuple[bytes, Buffers]:
-    if getattr(function, "__module__", None) == "__main__" and not _main_can_be_imported():
+    theirs = args[0] if function is each_of else function
+    # For `each_of` the worker has its own: what travels names nothing of ours.
+    call = (None if function is each_of else function), args, kwargs
+    if getattr(theirs, "__module__", None) == "__main__" and not _main_can_be_imported():
         by_value = cloudpickle_dumps()
         if by_value is not None:
-            return _with_buffers(by_value, (function, args, kwargs))
-    return dumps((function, args, kwargs))
+            return _with_buffers(by_value, call)
+    return dumps(call)
 
 
 def cloudpickle_dumps() -> Callable[..., bytes] | None:

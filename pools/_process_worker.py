@@ -1,6 +1,6 @@
 """What runs in a worker process: receive a call, run it, send its outcome. Standard library only.
 
-It imports nothing of ours but the wire, and the calls that it is sent name nothing of ours at all: a
+It imports nothing of ours but the wire and the contract, and the calls that it is sent name nothing of ours at all: a
 function, its arguments, and back a value or an error.
 """
 
@@ -36,6 +36,7 @@ from ._process_wire import (
     dumps,
     sizes,
 )
+from .contract import each_of
 
 _now = time.perf_counter
 #: What a call without arguments is given.
@@ -114,6 +115,7 @@ class _Worker:
                 continue
             last = number
             seconds = 0.0
+            call: Any
             value: object = None
             try:
                 phase[0:1] = b"u"
@@ -126,6 +128,8 @@ class _Worker:
                     function = functions.get(name) or self._function(name)
                 else:
                     function, args, kwargs = call
+                    if function is None:
+                        function = each_of
                 phase[0:1] = b"r"
                 started = _now()
                 try:
@@ -243,8 +247,12 @@ def describe(error: BaseException, phase: bytes = b"r") -> tuple[bytes, Buffers]
         pickled = _pickled(error)
     except Exception:
         pickled = None
+        if hasattr(error, "values_before"):  # see `each_of`: it may be those that cannot be pickled
+            del error.values_before
+            return describe(error, phase)
     name = f"{type(error).__module__}.{type(error).__qualname__}"
-    return marshal.dumps((pickled, text, _frames(below), name, words, phase)), []
+    chained = error.__cause__ or (error.__context__ and not error.__suppress_context__)
+    return marshal.dumps((pickled, text, _frames(below), bool(chained), name, words, phase)), []
 
 
 def _pickled(error: BaseException) -> bytes:

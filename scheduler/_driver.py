@@ -44,6 +44,9 @@ from ._turn import reentered
 
 _BLOCK = Admission.BLOCK  # see `_core.states` on the price of looking a member up
 
+#: The frame of ours in a traceback, where the call ran in this process.
+_RUN = JobHandle.run.__code__
+
 _log = logging.getLogger("two-tier-scheduler.driver")
 
 
@@ -181,7 +184,7 @@ class Driver(Desk):
             died.__cause__ = error.__cause__
             return died
         traceback = error.__traceback__
-        if traceback is not None:  # drop the frame of `JobHandle.run`
+        if traceback is not None and traceback.tb_frame.f_code is _RUN:
             error.__traceback__ = traceback.tb_next
         return error
 
