@@ -109,8 +109,10 @@ class Calls:
         """Whether `call` was given and has not been delivered."""
         with self._lock:
             held = [entry for entry in self._entries if entry.call is call]
+            # Whoever asks was interrupted, perhaps between the two.
+            self._unsent = deque(entry for entry in self._entries if not entry.sent)
         for entry in held:
-            entry.with_caller = False  # whoever asks was interrupted
+            entry.with_caller = False
         return bool(held)
 
     def recall(self) -> list[Call]:
@@ -202,7 +204,11 @@ class Calls:
             entries = self._entries
             alone = len(entries) == 1
             for _ in runs:
-                entries.popleft()
+                entry = entries.popleft()
+                if (
+                    self._unsent and self._unsent[0] is entry
+                ):  # whoever sent it was interrupted before saying so
+                    self._unsent.popleft()
             first_since = self._first_since
             self._first_since, self._overran = now, False
         self.estimate.ran(runs)

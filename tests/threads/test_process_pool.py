@@ -509,8 +509,8 @@ def test_an_operator_takes_back_what_lies_ahead_and_loses_nothing(fill_ahead, fi
     elif how == "cordon":
         s.cordon_pool("cpu-1")
     else:
-        draining = in_thread(s.drain_pool, "cpu-1")
         s.add_pool("cpu")
+        draining = in_thread(s.drain_pool, "cpu-1")
     if how != "drain":
         assert (0, 8) == (ahead(s), s.statistics().waiting)
         Path(files("second")).touch()
