@@ -9,28 +9,33 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ._process_ahead import Estimate
 from ._process_line import Line, pieces
-from ._process_wire import MESSAGE_MAX, Buffers, Frame, dumps_call
+from ._process_wire import MESSAGE_MAX, Buffers, Caller, Frame
 from .contract import Call
 
 #: Seconds after which what lies ahead of a call that runs longer than expected is taken back.
 OVERRUN = 0.005
+#: Calls that make a message of several worth its second system call, and bytes that one may have.
+BATCH_MIN, BATCH_BYTES = 3, 8 * 1024
 
 
 class Entry:
     """A call that the worker has, or is to have."""
 
-    __slots__ = ("body", "buffers", "call", "error", "number", "sent", "with_caller")
+    __slots__ = ("body", "buffers", "call", "error", "name", "number", "ready", "sent", "with_caller")
 
     def __init__(self, call: Call, *, with_caller: bool = False) -> None:
         self.call = call
         #: Of the slot's calls, from 1.
         self.number = 0
-        self.body = b""
+        #: As it travels, see `Caller.dumps`.
+        self.name = self.body = b""
         self.buffers: Buffers = []
+        #: It is pickled, or cannot be.
+        self.ready = False
         #: Why it cannot be sent.
         self.error: BaseException | None = None
         self.sent = False
@@ -40,18 +45,19 @@ class Entry:
     @property
     def large(self) -> bool:
         """Whether it is too large for a message, and goes by the stream."""
-        return bool(self.buffers) or len(self.body) > MESSAGE_MAX
+        return bool(self.buffers) or len(self.name) + len(self.body) > MESSAGE_MAX
 
-    def pickle(self, worker: str) -> None:
+    def pickle(self, caller: Caller, worker: str) -> None:
         """Make it ready to be sent, or keep the error of that."""
         call = self.call
         try:
-            self.body, self.buffers = dumps_call(call.function, call.args, call.kwargs)
+            self.name, self.body, self.buffers = caller.dumps(call.function, call.args, call.kwargs)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise  # it is not the call's
             error.add_note(f"raised while pickling the call for worker {worker}")
             self.error = error
+        self.ready = True
 
 
 class Calls:
@@ -59,9 +65,12 @@ class Calls:
 
     def __init__(self, worker: str, ahead_max: int) -> None:
         self._worker = worker
+        self._caller = Caller()
         self._lock = threading.Lock()
         #: What the worker has or is to have, in the order in which it will run.
         self._entries: deque[Entry] = deque()
+        #: Those that have been answered, until their outcome is delivered.
+        self._answered: list[Entry] = []
         #: The last of them, which have not been sent.
         self._unsent: deque[Entry] = deque()
         self._numbers = 0
@@ -89,7 +98,7 @@ class Calls:
         if not self._append((entry,)):
             return None
         try:
-            entry.pickle(self._worker)
+            entry.pickle(self._caller, self._worker)
             with self._lock:
                 line = self._line
                 if line is not None and entry.error is None and not entry.large and line.send(entry):
@@ -101,9 +110,11 @@ class Calls:
     def holds(self, call: Call) -> bool:
         """Whether `call` was given and has not been delivered."""
         with self._lock:
-            held = [entry for entry in self._entries if entry.call is call]
+            held = [entry for entry in (*self._entries, *self._answered) if entry.call is call]
+            # Whoever asks was interrupted, perhaps between the two.
+            self._unsent = deque(entry for entry in self._entries if not entry.sent)
         for entry in held:
-            entry.with_caller = False  # whoever asks was interrupted
+            entry.with_caller = False
         return bool(held)
 
     def recall(self) -> list[Call]:
@@ -114,6 +125,11 @@ class Calls:
                 return []
             first = entries[0]
             unread = set(line.recall(first.number))
+            if (
+                first.number in unread
+            ):  # its ticket was taken, not its message: no message is left behind it now
+                line.send(first)
+                unread.discard(first.number)
             kept = [e for e in entries if e is first or (e.sent and e.number not in unread)]
             calls = [e.call for e in entries if e not in kept]
             self._entries = deque(kept)
@@ -138,12 +154,10 @@ class Calls:
         first call when that cannot be sent; the call is taken out.
         """
         line.push(pushing)
-        while self._unsent and not pushing:
-            entry = self._unsent[0]
-            if entry.with_caller:
+        while not pushing:
+            entry, together = self._next_unsent(line)
+            if entry is None:
                 return None
-            if not entry.body and entry.error is None:
-                entry.pickle(self._worker)
             with self._lock:
                 if not self._unsent or self._unsent[0] is not entry:  # taken back meanwhile
                     continue
@@ -154,27 +168,63 @@ class Calls:
                     self._unsent.popleft()
                     self._entries.popleft()
                     return entry.error
-                if not (line.announce(entry) if entry.large else line.send(entry)):
+                together = together[: len(self._unsent)]
+                if len(together) >= BATCH_MIN:
+                    sent = line.send_together(together)
+                else:
+                    together = [entry]
+                    sent = line.announce(entry) if entry.large else line.send(entry)
+                if not sent:
                     return None
-                self._sent(entry)
+                for each in together:
+                    self._sent(each)
             if entry.large:
-                pushing += pieces(entry.body, entry.buffers, announced=True)
+                pushing += pieces(entry.body, entry.buffers)
                 line.push(pushing)
         return None
 
-    def answered(self, frames: Iterable[Frame]) -> None:
+    def _next_unsent(self, line: Line) -> tuple[Entry | None, list[Entry]]:
+        """Return what is to be sent next, pickled, and all small calls that may go in one message with it."""
+        with self._lock:
+            line.flush()
+            unsent = list(self._unsent)
+        if not unsent or unsent[0].with_caller:
+            return None, []
+        small, size = 0, 0
+        for entry in unsent:
+            if not entry.ready:
+                entry.pickle(self._caller, self._worker)
+            size += len(entry.name) + len(entry.body)
+            if size > BATCH_BYTES or entry.buffers or entry.error is not None:
+                break
+            small += 1
+        return unsent[0], unsent[:small]
+
+    def answered(self, frames: Sequence[Frame]) -> None:
         """Take out the calls that were answered, and learn from how long they took."""
         now = time.monotonic()
+        runs = [frame[2] for frame in frames]
         with self._lock:
-            alone = len(self._entries) == 1
+            entries = self._entries
+            alone = len(entries) == 1
             for frame in frames:
-                number = self._entries.popleft().number
-                if number != frame.number:
-                    raise AssertionError(f"worker {self._worker} answered call {frame.number}, not {number}")
-                self.estimate.ran(frame.seconds)
-                if alone:  # nothing lay ahead: all that was not the run was the message
-                    self.estimate.travelled(now - self._first_since - frame.seconds)
+                entry = entries.popleft()
+                if entry.number != frame[1]:
+                    raise AssertionError(
+                        f"worker {self._worker} answered call {frame[1]}, not {entry.number}"
+                    )
+                self._answered.append(entry)
+                if self._unsent and self._unsent[0] is entry:
+                    self._unsent.popleft()  # whoever sent it was interrupted before saying so
+            first_since = self._first_since
             self._first_since, self._overran = now, False
+        self.estimate.ran(runs)
+        if alone:  # nothing lay ahead: all that was not the run was the message
+            self.estimate.travelled(now - first_since - runs[0])
+
+    def delivered(self) -> None:
+        """Forget what was answered: whoever asks for it finds its outcome delivered."""
+        self._answered.clear()
 
     @property
     def want(self) -> int:
@@ -201,6 +251,7 @@ class Calls:
                 read = (e for e in self._entries if e.sent and e.number not in unread)
                 begun = next(read, None)
             unstarted = [e.call for e in self._entries if e is not begun]
+            self._answered += self._entries
             self._entries.clear()
             self._unsent.clear()
         return None if begun is None else begun.call, unstarted

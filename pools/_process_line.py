@@ -14,25 +14,29 @@ import socket
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from . import _process_worker
 from ._process_wire import (
+    BATCH,
     CALL,
-    HEAD,
+    CALL_HEAD,
     LARGE,
     MESSAGE_MAX,
     PHASES,
+    TICKET,
     Buffers,
     Frame,
     Frames,
-    head,
+    sizes,
 )
 
 #: Whether the kernel keeps messages whole, so that what lies unread can be taken back.
 WHOLE_MESSAGES = hasattr(socket, "AF_UNIX") and hasattr(socket, "SOCK_SEQPACKET")
 
+_DO_NOT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 #: Starting a process, and asking for its exit code, are not thread-safe in `multiprocessing`.
 _starting = threading.Lock()
 #: Lines of standard error that are kept for the case that the worker dies, and bytes at most.
@@ -50,13 +54,16 @@ class Line:
         self.since = time.monotonic()
         kind = socket.SOCK_SEQPACKET if WHOLE_MESSAGES else socket.SOCK_STREAM
         self._calls, self._unread = _pair(kind)
+        self._tickets, self._untaken = _pair(socket.SOCK_STREAM)
+        #: A message with several calls for which there was no room; their tickets are sent.
+        self._held = b""
         self._stream, theirs = _pair(socket.SOCK_STREAM)
         self._frames = Frames()
         self._said = b""
         marks, self._phase = _shared_byte()
         self._errors, errors = os.pipe()
         os.set_blocking(self._errors, False)
-        arguments = (self._unread, theirs, marks, Connection(errors), WHOLE_MESSAGES)
+        arguments = (self._unread, self._untaken, theirs, marks, Connection(errors), WHOLE_MESSAGES)
         self.process = context.Process(target=_enter, args=arguments, name=f"two-tier-scheduler-{name}")
         try:
             with _starting:
@@ -66,11 +73,12 @@ class Line:
             raise
         finally:
             theirs.close()
-            arguments[3].close()
+            arguments[4].close()
             if marks is not None:
                 marks.close()
             if not WHOLE_MESSAGES:
                 self._unread.close()
+                self._untaken.close()
         self._stream.setblocking(False)
         self._watch = Watch(self._stream, wake, self.process.sentinel, self._errors)
 
@@ -78,15 +86,46 @@ class Line:
 
     def send(self, entry: Any) -> bool:
         """Put a call on the call line; return False when that has no room. Never blocks."""
-        return self._put(HEAD.pack(CALL, entry.number, 0.0, len(entry.body), 0) + entry.body)
+        name, body = entry.name, entry.body
+        return self._put(CALL_HEAD.pack(CALL, entry.number, len(name), len(body), 0) + name + body)
+
+    def send_together(self, entries: Sequence[Any]) -> bool:
+        """Put several calls on the call line as one message; return False when there is no room. Never blocks."""
+        if not self.flush():
+            return False
+        try:
+            self._tickets.send(b"".join([TICKET.pack(entry.number) for entry in entries]), _DO_NOT_WAIT)
+        except BlockingIOError:
+            return False
+        except OSError:  # see `_put`
+            return True
+        parts = [CALL_HEAD.pack(BATCH, entries[0].number, 0, 0, len(entries))]
+        for entry in entries:
+            name, body = entry.name, entry.body
+            parts += CALL_HEAD.pack(CALL, entry.number, len(name), len(body), 0), name, body
+        message = b"".join(parts)
+        if not self._put(message):
+            self._held = message
+        return True
+
+    def flush(self) -> bool:
+        """Send what there was no room for; return whether there is nothing like that any more."""
+        held, self._held = self._held, b""
+        if held and not self._put(held):
+            self._held = held
+        return not self._held
 
     def announce(self, entry: Any) -> bool:
         """Say on the call line that a large call follows on the stream."""
-        return self._put(head(LARGE, entry.number, 0.0, entry.body, entry.buffers))
+        name, buffers = entry.name, entry.buffers
+        fixed = CALL_HEAD.pack(LARGE, entry.number, len(name), len(entry.body), len(buffers))
+        return self._put(fixed + name + sizes(buffers))
 
     def _put(self, message: bytes) -> bool:
+        if self._held and not self.flush():
+            return False
         try:
-            self._calls.send(message, getattr(socket, "MSG_DONTWAIT", 0))
+            self._calls.send(message, _DO_NOT_WAIT)
         except BlockingIOError:
             return False
         except OSError:  # it is gone: whoever watches it finds out
@@ -109,26 +148,32 @@ class Line:
         return True
 
     def recall(self, first: int | None = None) -> list[int]:
-        """Take every unread message back off the call line; return the numbers of their calls.
+        """Take every unread call back; return their numbers, in no order, some of them twice.
 
-        Nothing while `first` is still unread: between taking it and the next one, the worker could read the
-        next one, and run it in the place of the first.
+        Nothing while the message of the call `first` is still unread: between taking that and the next
+        message, the worker could read the next one, and run it in the place of the first.
+
+        A call that came with others has not started if its message was not read, whatever became of its
+        ticket: a worker that misses the ticket of a call before it may hold it already.
         """
         numbers: list[int] = []
-        # By flag, not by mode: the worker's end is the same open file, and must go on blocking.
-        look = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_PEEK", 0)
-        take = getattr(socket, "MSG_DONTWAIT", 0)
         while WHOLE_MESSAGES:
-            try:
-                head_only = self._unread.recv(HEAD.size, look)
-                if not head_only or HEAD.unpack_from(head_only)[1] == first:
-                    break
-                message = self._unread.recv(MESSAGE_MAX + HEAD.size, take)
+            try:  # by flag: the worker's end is the same open file, and must go on blocking
+                fixed = self._unread.recv(CALL_HEAD.size, _DO_NOT_WAIT | socket.MSG_PEEK)
+                if first is not None and fixed and CALL_HEAD.unpack_from(fixed)[1] == first:
+                    return []
+                message = self._unread.recv(MESSAGE_MAX + CALL_HEAD.size, _DO_NOT_WAIT)
             except OSError:
                 break
             if not message:
                 break
-            numbers.append(HEAD.unpack_from(message)[1])
+            numbers += _numbers(message)
+        held, self._held = self._held, b""
+        if held:
+            numbers += _numbers(held)
+        with contextlib.suppress(OSError):
+            while tickets := self._untaken.recv(4096, _DO_NOT_WAIT):
+                numbers += [number for (number,) in TICKET.iter_unpack(tickets)]
         return numbers
 
     # Listening
@@ -242,7 +287,7 @@ class Line:
         self._close_lines()
 
     def _close_lines(self) -> None:
-        for line in (self._calls, self._unread, self._stream):
+        for line in (self._calls, self._unread, self._tickets, self._untaken, self._stream):
             _ends.discard(line)
             line.close()
         os.close(self._errors)
@@ -289,10 +334,28 @@ class Watch:
         self._objects.clear()
 
 
-def pieces(body: bytes, buffers: Buffers, *, announced: bool) -> list[memoryview]:
-    """Return what to send down the stream for a thing whose head has, or has not, been sent already."""
-    start = [] if announced else [memoryview(head(LARGE, 0, 0.0, body, buffers))]
-    return [piece for piece in (*start, memoryview(body), *(b.cast("B") for b in buffers)) if piece.nbytes]
+def _numbers(message: bytes) -> list[int]:
+    """Return the numbers of the calls in a message."""
+    kind, number, _, _, count = CALL_HEAD.unpack_from(message)
+    if kind != BATCH:
+        return [number]
+    numbers, at = [], CALL_HEAD.size
+    for _ in range(count):
+        _, number, named, length, _ = CALL_HEAD.unpack_from(message, at)
+        numbers.append(number)
+        at += CALL_HEAD.size + named + length
+    return numbers
+
+
+def pieces(body: bytes, buffers: Buffers) -> list[memoryview]:
+    """Return what to send down the stream for a thing that has been announced."""
+    return [piece for piece in (memoryview(body), *(b.cast("B") for b in buffers)) if piece.nbytes]
+
+
+def unannounced(body: bytes, buffers: Buffers) -> list[memoryview]:
+    """Return what to send down the stream for a thing that nobody expects to be large."""
+    fixed = CALL_HEAD.pack(LARGE, 0, 0, len(body), len(buffers)) + sizes(buffers)
+    return [memoryview(fixed), *pieces(body, buffers)]
 
 
 def _enter(*arguments: Any) -> None:

@@ -8,24 +8,27 @@ import signal
 from typing import Any
 
 from ._process_line import Line
-from ._process_wire import ERROR, PHASES, Frame
+from ._process_wire import ERROR, PHASES, Frame, loads
 from .contract import Outcome, RemoteError, RemoteTraceback, WorkerGone
 
 
 def outcome_of(frame: Frame, worker: str) -> Outcome:
     """Return what a worker sent as value, error and seconds."""
-    if frame.kind == ERROR:
-        return None, error_of(frame, worker), frame.seconds
+    kind, _, seconds, body, _ = frame
+    if kind == ERROR:
+        return None, error_of(frame, worker), seconds
+    if not body:
+        return None, None, seconds
     try:
-        return frame.loads(), None, frame.seconds
+        return loads(frame), None, seconds
     except BaseException as error:
         error.add_note(f"raised while unpickling the result that worker {worker} sent")
-        return None, error, frame.seconds
+        return None, error, seconds
 
 
 def error_of(frame: Frame, worker: str) -> BaseException:
     """Return the error that a worker sent, with its traceback, or with that as text."""
-    pickled, text, frames, name, words, phase = marshal.loads(frame.body)  # noqa: S302  our own worker's
+    pickled, text, frames, chained, name, words, phase = marshal.loads(frame[3])  # noqa: S302  our own worker's
     error: BaseException
     try:
         error = pickle.loads(pickled)  # noqa: S301  our own worker's
@@ -38,7 +41,7 @@ def error_of(frame: Frame, worker: str) -> BaseException:
     trace = _traceback(frames)
     if trace is not None:
         error.__traceback__ = trace
-    else:
+    if trace is None or chained:
         error.__cause__ = RemoteTraceback(text)
     return error
 
@@ -54,13 +57,15 @@ def _traceback(frames: Any) -> Any:
         return None
 
 
-def gone(line: Line, code: int | None, phase: str) -> WorkerGone:
-    """Return the error of a worker that ended: how, while doing what, and its last words."""
+def gone(line: Line, code: int | None, phase: str, remedy: str = "") -> WorkerGone:
+    """Return the error of a worker that ended: how, while doing what, its last words, and what helps."""
     how = "ended without an exit code"
     if code is not None:
         how = f"ended with exit code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
     words = f"; the last lines of its standard error:\n{line.last_lines}" if line.last_lines else ""
-    return WorkerGone(f"it {how} while {phase}{words}", phase=phase, exitcode=code, stderr=line.last_lines)
+    return WorkerGone(
+        f"it {how} while {phase}{words}{remedy}", phase=phase, exitcode=code, stderr=line.last_lines
+    )
 
 
 def _signal_name(number: int) -> str:

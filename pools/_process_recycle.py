@@ -53,6 +53,11 @@ class Limits:
         self._look_at = 0.0
         self.reached = False
 
+    @property
+    def left(self) -> float:
+        """How many more calls it may run."""
+        return self._jobs
+
     def over(self, pid: int | None, jobs: int) -> bool:
         """Count `jobs` more, and return whether the worker is to go. Memory is looked at ten times a second."""
         self._jobs -= jobs

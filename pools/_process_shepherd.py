@@ -25,7 +25,7 @@ from typing import Any
 import attrs
 
 from ._process_calls import Calls
-from ._process_line import Line, pieces
+from ._process_line import Line, unannounced
 from ._process_outcomes import error_of, gone, outcome_of
 from ._process_recycle import Recycle
 from ._process_wire import READY, Buffers, Frame
@@ -37,6 +37,13 @@ _log = logging.getLogger("two-tier-scheduler.pools")
 FIRST_PAUSE, STARTS_MAX = 0.1, 3
 #: Seconds a worker that has nothing to do gets to end by itself.
 DISMISSED_WITHIN = 5.0
+
+
+#: What is mostly wrong with a worker that never began: it could not import what the pool's process has run.
+_REMEDY = (
+    "; it imports the main module: if that makes a Scheduler when it is imported, "
+    'put that code under  if __name__ == "__main__":'
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -170,7 +177,7 @@ class Shepherd:
             phase = line.phase
             code = line.end(self._terms.kill_after, now=self._leaving)
             if isinstance(wrong, WorkerGone):
-                wrong = gone(line, code, phase)
+                wrong = gone(line, code, phase, _REMEDY if phase == "starting" and code == 1 else "")
         except BaseException:
             line.end(0.0, now=True)
             line.close()
@@ -180,13 +187,13 @@ class Shepherd:
 
     def _await_ready(self, line: Line) -> BaseException | None:
         """Send the initializer and wait for the word that the worker is up; return what went wrong."""
-        parts = pieces(*self._terms.initializer, announced=False)
+        parts = unannounced(*self._terms.initializer)
         while True:
             line.push(parts)
             ready = self._listen(line, None, pushing=bool(parts))
             frames = line.read() if "stream" in ready else []
             if frames:
-                return None if frames[0].kind == READY else error_of(frames[0], line.name)
+                return None if frames[0][0] == READY else error_of(frames[0], line.name)
             if frames is None or "end" in ready or self._leaving:
                 return WorkerGone("it did not come up", phase=line.phase, exitcode=None, stderr="")
 
@@ -216,8 +223,10 @@ class Shepherd:
                 if frames is None:
                     return
                 if frames:
-                    retiring = limits is not None and limits.over(line.process.pid, len(frames))
-                    self._settle(line, frames, want=not (retiring or self._leaving))
+                    most = math.inf
+                    if limits is not None:
+                        most = 0 if limits.over(line.process.pid, len(frames)) else limits.left
+                    self._settle(line, frames, most=0 if self._leaving else most)
             if "end" in ready:
                 return
             self._stop_what_must_stop(line)
@@ -254,16 +263,19 @@ class Shepherd:
             line.kill()
             self._kill_at = time.monotonic() + 1.0  # once more, should it be stuck in the kernel
 
-    def _settle(self, line: Line, frames: list[Frame], *, want: bool) -> None:
+    def _settle(self, line: Line, frames: list[Frame], *, most: float) -> None:
+        """Deliver what was answered, and take on more; the worker shall have `most` calls at most."""
         self._calls.answered(frames)
         self._kill_at = math.inf  # what was to be killed has returned
-        outcomes = [outcome_of(frame, line.name) for frame in frames]
+        name = line.name
+        outcomes = [outcome_of(frame, name) for frame in frames]
         frames.clear()
-        self._exchange(outcomes, self._calls.want if want else 0)
+        self._exchange(outcomes, int(max(0, min(self._calls.want, most - len(self._calls)))))
 
     def _exchange(self, outcomes: list[Outcome], want: int) -> None:
         calls = self._front.exchange(self._slot, outcomes, want)
         outcomes.clear()  # a worker holds no reference to a finished call
+        self._calls.delivered()
         self._calls.add(calls)
 
     # Its end
@@ -276,12 +288,13 @@ class Shepherd:
         code = line.end(self._terms.kill_after if calls else DISMISSED_WITHIN, now=self._killing)
         frames = line.read_to_the_end()
         if frames:
-            self._settle(line, frames, want=False)
+            self._settle(line, frames, most=0)
         begun, unstarted = calls.take_out(line)
         error = None if begun is None else gone(line, code, line.phase)
         line.close()
         if begun is not None or unstarted or not self._leaving:
             self._front.lost(self._slot, error, unstarted)
+        calls.delivered()
 
     def _give_up(self) -> None:
         """Leave for good: whatever was given to this slot in the last moment is delivered as an error."""

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, ClassVar, Protocol
 
@@ -217,6 +218,22 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f"\n\n{self.args[0] if self.args else ''}"
+
+
+def each_of(function: Callable[..., object], *each: tuple[object, ...]) -> list[object]:
+    """Call `function` with each tuple of arguments and return the values, as one call of a chunk.
+
+    An error ends it, and carries as ``values_before`` the values that came before it.
+    """
+    values: list[object] = []
+    for args in each:
+        try:
+            values.append(function(*args))
+        except BaseException as error:
+            with suppress(Exception):  # an exception may refuse attributes
+                error.values_before = values  # type: ignore[attr-defined]
+            raise
+    return values
 
 
 def check_slots(kind: str, slots: object) -> None:

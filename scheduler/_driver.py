@@ -48,6 +48,9 @@ from ._turn import INSIDE, INSIDE_TORN, OUTSIDE, reentered
 
 _BLOCK = Admission.BLOCK  # see `_core.states` on the price of looking a member up
 
+#: The frame of ours in a traceback, where the call ran in this process.
+_RUN = JobHandle.run.__code__
+
 _log = logging.getLogger("two-tier-scheduler.driver")
 
 
@@ -201,8 +204,9 @@ class Driver(Desk):
         if isinstance(error, AsyncioCancelled) and slot.pool.group.coroutines:
             return self._blame_cancel(error, slot)
         traceback = error.__traceback__
-        if traceback is not None:  # drop the frame of `JobHandle.run`, or of what awaited the coroutine
-            BaseException.with_traceback(error, traceback.tb_next)  # whatever the class makes of assignments
+        if traceback is not None and (traceback.tb_frame.f_code is _RUN or slot.pool.group.coroutines):
+            # Drop the frame of ours; whatever the class makes of assignments.
+            BaseException.with_traceback(error, traceback.tb_next)
         return error
 
     def _blame_cancel(self, error: BaseException, slot: Slot) -> BaseException:

@@ -233,7 +233,6 @@ class Closing:
         driver = self._driver
 
         def begin(now: float) -> None:
-            driver.core.retrying = driver.core.retrying and not named  # what fails from now on has failed
             driver.core.pause(now)
             for pool in driver.core.pools:
                 for slot in pool.all_slots:
@@ -241,6 +240,8 @@ class Closing:
                     if named:
                         for job in slot.ahead:  # its worker has begun it
                             self._note(job, "cancelled")
+            # What fails from now on has failed; not before, or who is taken back would be cancelled without a note.
+            driver.core.retrying = driver.core.retrying and not named
 
         def cancel_some(now: float) -> bool:
             core = driver.core

@@ -6,12 +6,14 @@ import itertools
 import reprlib
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from concurrent.futures import Executor
 from contextvars import copy_context
 from inspect import CO_COROUTINE
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
+
+from pools.contract import each_of
 
 from ._assembly import why_not_eligible
 from ._core.job import JobOptions
@@ -110,8 +112,9 @@ class Submitter(Executor):
         """Return an iterator over ``fn``'s results, in the order of the arguments.
 
         Everything is submitted before the first result is asked for, or with `buffersize` at most that
-        many ahead of it. `timeout` counts from this call. `chunksize` is for pools that pay per
-        message; threads ignore it. Closing the iterator cancels what has not started.
+        many ahead of it. `timeout` counts from this call. Where calls travel (processes), so many elements
+        as `chunksize` says make one job, and one that fails raises at its place; elsewhere it changes nothing.
+        Closing the iterator cancels what has not started.
         """
         check_whole("map(chunksize=)", chunksize, at_least=1)
         if buffersize is not None:  # in CPython's words, which programs may look for
@@ -120,10 +123,26 @@ class Submitter(Executor):
             if buffersize < 1:
                 raise ValueError(f"buffersize must be None or > 0, not {buffersize}")
         end = None if timeout is None else time.monotonic() + timeout
-        calls = zip(*iterables, strict=False)
-        first = itertools.islice(calls, buffersize)
-        handles = deque(self.submit(fn, *args) for args in first)
+        calls: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
+        if chunksize > 1 and self._travels(fn):
+            chunks = ((fn, *chunk) for chunk in iter(lambda: tuple(itertools.islice(calls, chunksize)), ()))
+            return _flat(self._map(each_of, chunks, buffersize, end))
+        return self._map(fn, calls, buffersize, end)
+
+    def _map(
+        self,
+        fn: Callable[..., T],
+        calls: Iterator[tuple[Any, ...]],
+        buffersize: int | None,
+        end: float | None,
+    ) -> Generator[T, None, None]:
+        handles = deque(self.submit(fn, *args) for args in itertools.islice(calls, buffersize))
         return _results(self, fn, handles, calls if buffersize is not None else None, end)
+
+    def _travels(self, fn: Callable[..., object]) -> bool:
+        """Whether calls of `fn` are sent to other processes, whichever group takes them."""
+        line = self._line_or_raise(fn)
+        return all(group.announces for group in line.groups)
 
     def with_options(self, **options: Unpack[Options]) -> Submitter:
         """Return a submitter with these options on top of the present ones.
@@ -171,7 +190,7 @@ def _results(
     handles: deque[JobHandle[T]],
     calls: Iterator[tuple[Any, ...]] | None,
     end: float | None,
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     try:
         while handles:
             left = None if end is None else end - time.monotonic()
@@ -183,3 +202,19 @@ def _results(
     finally:
         for handle in handles:
             handle.cancel()
+
+
+def _flat(chunks: Generator[Any, None, None]) -> Iterator[Any]:
+    """Iterate over the values of every chunk; an error is raised behind the values that came before it."""
+    try:
+        while True:
+            try:
+                values = next(chunks)
+            except StopIteration:
+                return
+            except BaseException as error:
+                yield from getattr(error, "values_before", ())
+                raise
+            yield from values
+    finally:
+        chunks.close()

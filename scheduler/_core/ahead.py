@@ -75,8 +75,10 @@ class Ahead(Capacity):
             jobs.append(job)
         if pool.state is not PoolState.ACCEPTING or self.paused:
             return jobs
+        lines = pool.group.lines
+        only = lines[0] if len(lines) == 1 else None
         while len(jobs) < want:
-            job = self.dispatcher.take_job(pool.group)
+            job = self.dispatcher.take_job(pool.group) if only is None else only.pop()
             if job is None:
                 break
             self._lay_ahead(job, slot)
@@ -130,7 +132,8 @@ class Ahead(Capacity):
         self.queue.held += 1
         job.line.push_back(job)
         options = job.options
-        if options.queue_timeout is not None and not job.attempt:
+        if options.queue_timeout is not None and not job.attempt:  # it may be over, see `Core._due`
+            self.timers.disarm(job, TimerKind.QUEUE_TIMEOUT)
             self.arm(job.waiting_since + options.queue_timeout, TimerKind.QUEUE_TIMEOUT, job)
         if not self.retrying:
             error = JobInterrupted(f"job {job.id} was cancelled: the scheduler closed")
@@ -148,8 +151,6 @@ class Ahead(Capacity):
         self.ahead += 1
 
         slot.ahead.append(job)
-        if job.options.queue_timeout is not None:
-            self.timers.disarm(job, TimerKind.QUEUE_TIMEOUT)
 
     def _start_next(self, slot: Slot, now: float) -> None:
         """Start what lies ahead first: the worker has begun it."""
@@ -157,11 +158,13 @@ class Ahead(Capacity):
             return
         job = slot.ahead.popleft()
         self.ahead -= 1
-        if job.state.settled:  # its deadline passed meanwhile: the worker is overdue with it
+        if job.state.settled:  # its deadline passed just then: the worker is overdue with it
             slot.job = job
             slot.attempt = job.attempt + 1
             slot.interrupted = EXPIRED.value
             job.slot = None
+            self.left.stops.append((slot, slot.attempt))
+            self.dirty = True
             return
         self._start(job, slot, now)
 

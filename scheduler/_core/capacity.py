@@ -103,9 +103,12 @@ class Capacity(FullQueue):
         return False
 
     def pause(self, now: float) -> None:
-        """Start nothing until `resume`."""
+        """Start nothing until `resume`; what lies ahead is taken back."""
         self.now = now
         self.paused = True
+        if self.ahead:
+            for pool in self.pools:
+                self._empty(pool)
 
     def resume(self, now: float) -> None:
         """Dispatch again after a pause."""

@@ -87,6 +87,13 @@ class Core(Ahead):
 
     def _due(self, timer: Timer, now: float) -> None:
         job, kind, options = timer.job, timer.kind, timer.job.options
+        if job.lies_ahead and isinstance(job.slot, Slot):
+            # Have it back, if it can be had: what has not started must not start now. Its wait is over when
+            # it is back in line, for only then it surely never ran; its deadline is over at once.
+            self.left.recalls.append(job.slot)
+            self.dirty = True
+            if kind is TimerKind.QUEUE_TIMEOUT:
+                return
         if kind is TimerKind.DELAY or kind is TimerKind.BACKOFF:
             if kind is TimerKind.DELAY:
                 job.arrival = self.ledger.renumber()

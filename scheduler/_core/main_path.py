@@ -68,7 +68,7 @@ class MainPath(Books, ABC):
             return self._enter(job, now)
         queue.held += 1
         line.push(job)
-        if self.ahead:
+        if self.ahead and line.peek() is job:
             self.overtake(job)
         return None
 
@@ -134,12 +134,12 @@ class MainPath(Books, ABC):
             line.push(job)
         if line.broken:
             self.settle(job, FAILED, self.broken(line.groups), now)
-        elif self.ahead:
+        elif self.ahead and line.peek() is job:
             self.overtake(job)
         return None
 
     def overtake(self, job: Job) -> None:
-        """Have those taken back that lie ahead and would start later than `job`. Cost: O(slots)."""
+        """Have those taken back that lie ahead and would start later than `job`, the first of its line. Cost: O(slots)."""
         place = order(job)
         for group in job.line.groups:
             for pool in group.pools:

@@ -20,6 +20,7 @@ import attrs
 import coroutines
 import handles
 import latency
+import processes
 import simulated
 import throughput
 from harness import Figure
@@ -34,6 +35,12 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "crowded": throughput.crowded,
     "coroutines": coroutines.no_ops,
     "naps": coroutines.naps,
+    "no-ops-processes": processes.no_op_processes,
+    "round-trip-processes": processes.round_trip_processes,
+    "urgent-processes": processes.urgent_processes,
+    "sigkill": processes.sigkill,
+    "hang": processes.hang,
+    "large": processes.large,
     "simulator": simulated.simulator,
     "floor": throughput.floor,
     "convoy": throughput.convoy,

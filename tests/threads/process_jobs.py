@@ -187,3 +187,85 @@ def allocate_and_keep(megabytes):
     memory = kept["memory"] = bytearray(megabytes * 2**20)
     memory[::4096] = b"x" * len(memory[::4096])  # touched, or it would not be there
     return os.getpid()
+
+
+def clean_up_on_sigterm(started, cleaned):
+    """Run until SIGTERM comes, and use it to say goodbye."""
+
+    def clean_up(_number, _frame):
+        note(cleaned, "cleaned up")
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, clean_up)
+    Path(started).touch()
+    time.sleep(600)
+
+
+def ignore_sigterm_and_wait(started, path):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return touch_and_wait(started, path)
+
+
+def note_and_return(path, value):
+    """Leave word that it ran."""
+    note(path, value)
+    return value
+
+
+def note_and_wait_once(path, value, waits, until):
+    """Leave word that it ran; the one named `waits` says so by a file and runs until another is there."""
+    note(path, value)
+    if value == waits:
+        touch_and_wait(f"{until}.started", until)
+    return value
+
+
+def show(*args, **kwargs):
+    return args, kwargs
+
+
+def describe_array(array):
+    """Say what arrived, and whether it can be written to."""
+    array.reshape(-1)[:1] += 0
+    return str(array.dtype), array.shape, float(array.sum()), bool(array.flags.writeable)
+
+
+def double_array(array):
+    return array * 2
+
+
+def raise_chained(text):
+    try:
+        fail(text)
+    except ValueError as error:
+        raise LookupError("outer") from error
+
+
+def say(text):
+    """Write to both standard streams, as libraries do."""
+    print(f"out {text}", flush=True)
+    print(f"err {text}", file=sys.stderr, flush=True)
+    return os.getpid()
+
+
+def die_once(path):
+    """Die at the first time."""
+    if not Path(path).exists():
+        Path(path).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "survived"
+
+
+def busy(seconds):
+    """Compute, and say who did."""
+    spin(seconds)
+    return os.getpid()
+
+
+def reciprocal(number):
+    return 1 / number
+
+
+def forget_tblib():
+    """Make this process one in which tblib is not installed."""
+    sys.modules["tblib"] = None
