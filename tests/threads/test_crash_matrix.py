@@ -1,12 +1,15 @@
 """A worker process may end in every way at every moment: its own call fails, nobody else's does, the pool lives."""
 
+import asyncio
+import contextlib
 import os
 import sys
+import threading
 
 import process_jobs as jobs
 import pytest
 
-from pools import ProcessPool
+from pools import AsyncioPool, ProcessPool, ThreadPool
 from scheduler import PoolBroken, PoolGroup, RunTimeout, WorkerDied, WorkerLost
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts on /proc, rlimits and signals")
@@ -155,3 +158,73 @@ def test_a_job_that_closes_every_file_costs_only_its_worker(cpu):
     assert isinstance(s.submit(jobs.close_everything).exception(20), WorkerDied)
     assert_alive(s, 2)
     assert os.getpid() != s.submit(jobs.pid).result(20)
+
+
+#: How a call may end where it shares our process: it must not end that.
+HOWS = {"raise": jobs.Boom, "memory": MemoryError, "exit": SystemExit, "interrupt": KeyboardInterrupt}
+
+
+def end(how):
+    """End as badly as a call can that shares our process."""
+    raise HOWS[how]("on purpose")
+
+
+async def end_as_coroutine(how):
+    await asyncio.sleep(0)
+    end(how)
+
+
+async def square_as_coroutine(number):
+    await asyncio.sleep(0)
+    return number * number
+
+
+@pytest.mark.parametrize("crowded", [False, True], ids=["alone", "among neighbours"])
+@pytest.mark.parametrize("slots", [1, 2, 5])
+@pytest.mark.parametrize("kind", ["threads", "coroutines"])
+@pytest.mark.parametrize("how", HOWS)
+def test_a_call_that_ends_badly_in_our_own_process_harms_nobody(open_scheduler, how, kind, slots, crowded):
+    """The same matrix where workers share our process: their end is never ours, nor their neighbours'."""
+    pool, bad, good = {
+        "threads": (ThreadPool(slots), end, jobs.square),
+        "coroutines": (AsyncioPool(slots), end_as_coroutine, square_as_coroutine),
+    }[kind]
+    s = open_scheduler(PoolGroup("own", pool), check_invariants=True)
+    before = [s.submit(good, number) for number in range(15 * crowded)]
+    culprit = s.submit(bad, how)
+    after = [s.submit(good, number) for number in range(15 * crowded)]
+
+    assert type(culprit.exception(20)) is HOWS[how]
+    assert_unharmed(s, before)
+    assert_unharmed(s, after)
+    assert [n * n for n in range(4 * slots)] == list(s.map(good, range(4 * slots), timeout=20))
+
+
+@pytest.mark.parametrize("slots", [1, 2, 5])
+@pytest.mark.parametrize("kind", ["threads", "coroutines"])
+def test_a_call_that_ignores_its_limit_in_our_own_process_keeps_only_its_slot(
+    open_scheduler, gate, kind, slots
+):
+    """It can only be asked: its handle settles, its slot counts as overdue, and the others go on."""
+    woken = threading.Event()
+
+    async def ignore():
+        while not woken.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.005)
+
+    pool, bad, good = {
+        "threads": (ThreadPool(slots), gate.stop_here, jobs.square),
+        "coroutines": (AsyncioPool(slots), ignore, square_as_coroutine),
+    }[kind]
+    s = open_scheduler(PoolGroup("own", pool), check_invariants=True)
+    culprit = s.with_options(run_timeout=0.05).submit(bad)
+
+    assert isinstance(culprit.exception(20), RunTimeout)
+    assert 1 == s.pools()[0].overdue
+    if slots > 1:
+        assert [n * n for n in range(8)] == list(s.map(good, range(8), timeout=20))
+    woken.set()
+    gate.open()
+    assert [n * n for n in range(8)] == list(s.map(good, range(8), timeout=20))
+    eventually(lambda: 0 == s.pools()[0].overdue, "the return of the call")
