@@ -203,7 +203,7 @@ def test_a_call_that_ends_badly_in_our_own_process_harms_nobody(open_scheduler, 
 @pytest.mark.parametrize("slots", [1, 2, 5])
 @pytest.mark.parametrize("kind", ["threads", "coroutines"])
 def test_a_call_that_ignores_its_limit_in_our_own_process_keeps_only_its_slot(
-    open_scheduler, gate, kind, slots
+    open_scheduler, gate, eventually, kind, slots
 ):
     """It can only be asked: its handle settles, its slot counts as overdue, and the others go on."""
     woken = threading.Event()
