@@ -123,18 +123,25 @@ class Calls:
             line, entries = self._line, self._entries
             if line is None or len(entries) < 2:
                 return []
-            first = entries[0]
-            unread = set(line.recall(first.number))
-            if (
-                first.number in unread
-            ):  # its ticket was taken, not its message: no message is left behind it now
-                line.send(first)
-                unread.discard(first.number)
-            kept = [e for e in entries if e is first or (e.sent and e.number not in unread)]
-            calls = [e.call for e in entries if e not in kept]
-            self._entries = deque(kept)
-            self._unsent = deque(e for e in kept if not e.sent)
-            return calls
+            try:
+                return self._take_back(line, entries[0])
+            except BaseException:  # an interrupt: all is sent again, and a worker runs no number twice
+                for entry in entries:
+                    entry.sent = False
+                self._unsent = deque(entries)
+                raise
+
+    def _take_back(self, line: Line, first: Entry) -> list[Call]:
+        unread = set(line.recall(first.number))
+        if first.number in unread:  # its ticket was taken, not its message: no message is left behind it now
+            line.send(first)
+            unread.discard(first.number)
+        entries = self._entries
+        kept = [e for e in entries if e is first or (e.sent and e.number not in unread)]
+        calls = [e.call for e in entries if e not in kept]
+        self._unsent = deque(e for e in kept if not e.sent)
+        self._entries = deque(kept)
+        return calls
 
     # From the shepherd
 

@@ -253,11 +253,9 @@ class Line:
             self.process.kill()
             return
         with contextlib.suppress(OSError):
-            os.kill(pid, number)
-        # Its group: not before it has made itself one, or the group would be ours.
-        with contextlib.suppress(OSError):
-            if os.getpgid(pid) == pid:
-                os.killpg(pid, number)
+            # Its group once it has made itself one: before, the group would be ours. Once only: a handler that
+            # cleans up must not be interrupted by the same signal again.
+            (os.killpg if os.getpgid(pid) == pid else os.kill)(pid, number)
 
     def dismiss(self) -> None:
         """Close the call line: the worker ends when it has run what it has."""

@@ -3,7 +3,8 @@
 ``check_pool(ThreadPool(slots=2))`` raises AssertionError naming the first promise that does not hold.
 ``PROMISES`` has one function per promise, for a test id each. What the pool is made to run comes from
 `Samples`: plain functions, or coroutine functions where the recipe ``runs_coroutines``. They share memory
-with the test; for pools that run calls elsewhere, subclass it and hand it over.
+with the test. A recipe that announces its workers runs its calls in other processes, and is given calls that
+can travel; for any other such pool, subclass `Samples` and hand it over.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Self
 
+from ._check_elsewhere import ELSEWHERE
 from ._samples import CoroutineSamples, Held, SampleCall, Samples
 from .contract import Call, Outcome, Pool, PoolRecipe
 
@@ -98,10 +100,10 @@ class Harness:
         """Hear how late the pool's event loop has been. `Front.lagged`."""
 
     def recall(self, slot: int) -> None:
-        """Take back what lies ahead in a slot. `Front.recall`."""
+        """Take back what lies ahead in a slot, to be given again. `Front.recall`."""
         calls = getattr(self.pool, "recall", lambda _slot: ())(slot)
         with self._changed:
-            self.unstarted += calls
+            self.following.setdefault(slot, [])[:0] = calls
 
     def run(self, slot: int, call: Call) -> None:
         """Start a call in a slot, once that has a worker."""
@@ -294,17 +296,35 @@ def p7_a_broken_pool_says_so_once(recipe: PoolRecipe, samples: Samples | None = 
         )
 
 
+def _of_its_kind(number: str, check: Callable[..., None]) -> Callable[..., None]:
+    """Return the check of a promise that gives each recipe calls of its kind."""
+
+    def promise(recipe: PoolRecipe, samples: Samples | None = None) -> None:
+        elsewhere = ELSEWHERE.get(number) if recipe.announces and samples is None else None
+        if elsewhere is None:
+            check(recipe, samples)
+            return
+        with Harness(recipe) as harness:
+            elsewhere(harness, SampleCall, PATIENCE, _require)
+
+    promise.__doc__ = check.__doc__
+    return promise
+
+
 #: Every promise that any recipe must keep, by its number.
 PROMISES: Mapping[str, Callable[..., None]] = MappingProxyType(
     {
-        "P1": p1_slots_never_change,
-        "P2": p2_run_does_not_block,
-        "P3": p3_each_call_is_delivered_once,
-        "P4": p4_the_slot_is_free_before_its_outcome_is_visible,
-        "P5": p5_drain_refuses_new_calls_and_finishes_the_accepted,
-        "P6": p6_stop_is_bounded_and_gives_back_what_it_abandons,
-        "P8": p8_a_worker_keeps_nothing_of_a_finished_call,
-        "P9": p9_interrupt_stops_no_other_call,
+        number: _of_its_kind(number, check)
+        for number, check in {
+            "P1": p1_slots_never_change,
+            "P2": p2_run_does_not_block,
+            "P3": p3_each_call_is_delivered_once,
+            "P4": p4_the_slot_is_free_before_its_outcome_is_visible,
+            "P5": p5_drain_refuses_new_calls_and_finishes_the_accepted,
+            "P6": p6_stop_is_bounded_and_gives_back_what_it_abandons,
+            "P8": p8_a_worker_keeps_nothing_of_a_finished_call,
+            "P9": p9_interrupt_stops_no_other_call,
+        }.items()
     }
 )
 

@@ -237,8 +237,17 @@ class Turns:
 
         The pool is asked under the lock, so that no outcome can be taken between its answer and the books.
         """
-        if slot.ahead:
-            self.core.take_back(slot, slot.pool.runner.recall(slot.index), now)
+        if not slot.ahead:
+            return
+        calls = slot.pool.runner.recall(slot.index)
+        try:
+            self.core.take_back(slot, calls, now)
+        except Exception:
+            raise
+        except BaseException:  # an interrupt: the pool has let go of all of them
+            self.core.mend()
+            self.core.take_back(slot, calls, now)
+            raise
 
     def ensure_begun(self, slot: Slot, job: Job) -> None:
         """Run a call whose hand-over was interrupted; a further interrupt is raised when that is done."""

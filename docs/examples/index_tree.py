@@ -1,8 +1,8 @@
 """Index a tree of real files: read, digest and compress each, and answer look-ups all along.
 
-Three kinds of jobs share one scheduler. Reads (NORMAL) go to the pools tagged "io"; what they read is
-hashed and compressed by follow-up jobs (LOW) in those tagged "cpu"; look-ups in the index built so far
-(HIGH) go wherever a slot comes free first. Every fiftieth read fails the first time and is retried.
+Three kinds of jobs share one scheduler. Reads (NORMAL) go to the pools tagged "io", which are threads; what
+they read is hashed and compressed by follow-up jobs (LOW) in those tagged "cpu", which are processes; look-ups
+in the index built so far (HIGH) share the threads with the reads. Every fiftieth read fails the first time and is retried.
 At one third of the files a pool is added to each group, at two thirds it is drained again.
 
 The same code then runs on a `ThreadPoolExecutor`, for comparison. Ctrl-C stops in bounded time.
@@ -30,7 +30,7 @@ from pathlib import Path
 from _shown import Progress, ms, shown_progress, table
 
 from policies import FixedBackoff
-from pools import ThreadPool
+from pools import ProcessPool, ThreadPool
 from scheduler import (
     CurrentJob,
     Event,
@@ -44,11 +44,12 @@ from scheduler import (
 )
 
 READ_MAX = 32 * 2**20  # bytes of one file; the rest of a giant is left out
-CHUNK = 2**20  # bytes compressed between two looks at whether to stop
 LEVEL = 3  # of compression: the default takes twice the time
 WINDOW = 1_000  # files in flight, so that a tree of any size fits into memory
 LOOK_UP_EVERY = 0.004  # seconds
 FLAKY_EVERY = 50  # reads
+
+KINDS = {"io": "threads", "cpu": "processes"}
 
 Entry = tuple[int, int, str]  # bytes, compressed bytes, SHA-256
 
@@ -71,32 +72,32 @@ class Tree:
         asking = threading.Thread(target=self._ask_all_along, args=(paths, ended), daemon=True)
         began = time.perf_counter()
         asking.start()
-        flying: deque[Future[Future[None] | None]] = deque()
+        flying: deque[tuple[str, Future[Future[Entry] | None]]] = deque()
         try:
             for number, path in enumerate(paths):
                 if len(flying) == WINDOW:
-                    self._await(flying.popleft())
-                flying.append(self.reading.submit(self._read, number, path))
+                    self._await(*flying.popleft())
+                flying.append((path, self.reading.submit(self._read, number, path)))
                 if number in steps:
                     steps[number]()
                 progress(number - len(flying), len(self.answered_within))
             while flying:
-                self._await(flying.popleft())
+                self._await(*flying.popleft())
                 progress(len(paths) - len(flying), len(self.answered_within))
             return time.perf_counter() - began
         finally:
             ended.set()
 
-    def _await(self, read: Future[Future[None] | None]) -> None:
+    def _await(self, path: str, read: Future[Future[Entry] | None]) -> None:
         try:
             digested = read.result()
         except OSError:
             self.unreadable += 1
         else:
             if digested is not None:
-                digested.result()
+                self.index[path] = digested.result()
 
-    def _read(self, number: int, path: str) -> Future[None] | None:
+    def _read(self, number: int, path: str) -> Future[Entry] | None:
         """Read one file and submit the follow-up job; the retry policy sees any OSError."""
         job = this_job()
         if job is not None and job.attempt == 1 and number % FLAKY_EVERY == 0:
@@ -104,19 +105,9 @@ class Tree:
         with open(path, "rb") as file:  # noqa: PTH123  a Path for each file would be most of the time
             data = file.read(READ_MAX)
         try:
-            return self.digesting.submit(self._digest, path, data)
+            return self.digesting.submit(digest, data)
         except RuntimeError:  # closed meanwhile: this file will not be in the index
             return None
-
-    def _digest(self, path: str, data: bytes) -> None:
-        """Hash and compress; between chunks see whether to stop, for a thread can only be asked to."""
-        job, packer, packed = this_job(), zlib.compressobj(LEVEL), 0
-        for start in range(0, len(data), CHUNK):
-            if job is not None:
-                job.raise_if_interrupted()
-            packed += len(packer.compress(data[start : start + CHUNK]))
-        packed += len(packer.flush())
-        self.index[path] = len(data), packed, hashlib.sha256(data).hexdigest()
 
     def _ask_all_along(self, paths: list[str], ended: threading.Event) -> None:
         """Ask for one path after the other, whether or not the last answer has come."""
@@ -132,6 +123,11 @@ class Tree:
         entry = self.index.get(path)
         self.answered_within.append(time.perf_counter() - asked)
         return entry
+
+
+def digest(data: bytes) -> Entry:
+    """Hash and compress. It knows nothing of schedulers: in a process it can be killed, and need not be asked."""
+    return len(data), len(zlib.compress(data, LEVEL)), hashlib.sha256(data).hexdigest()
 
 
 def this_job() -> CurrentJob | None:
@@ -176,8 +172,11 @@ def report(scheduler: Scheduler, tree: Tree, attempts: Counter[str]) -> None:
     for worker in sorted(attempts):
         pools.setdefault(worker.split("/")[0], []).append(attempts[worker])
     table(
-        ("attempts by pool", "number", "by worker"),
-        *((pool, sum(each), "  ".join(f"{count:,}" for count in each)) for pool, each in pools.items()),
+        ("attempts by pool", "in", "number", "by worker"),
+        *(
+            (pool, KINDS[pool.split("-")[0]], sum(each), "  ".join(f"{count:,}" for count in each))
+            for pool, each in pools.items()
+        ),
     )
 
 
@@ -185,7 +184,7 @@ def index_with_scheduler(paths: list[str], slots: int, pools: int) -> tuple[Tree
     """Index with a scheduler and print the report; return None when it was stopped by Ctrl-C."""
     scheduler = Scheduler(
         PoolGroup("io", ThreadPool(slots=slots), min_pools=pools),
-        PoolGroup("cpu", ThreadPool(slots=slots), min_pools=pools),
+        PoolGroup("cpu", ProcessPool(slots=min(slots, os.cpu_count() or 1)), min_pools=pools),
         retry=FixedBackoff(delay=0.01, attempts_max=3, retry_on=OSError),
     )
     tree = Tree(

@@ -26,6 +26,9 @@ from .timers import TimerKind
 class Ahead(Capacity):
     """Exchanges several outcomes for several jobs, takes back what has not started, follows workers."""
 
+    #: The job that is between two places: an interrupt must not lose it there.
+    _in_hand: Job | None = None
+
     def ready(self, slot: Slot, worker: str, now: float) -> Sequence[Job]:
         """Take note that a slot has a worker, and give it its first job. Cost: as `refill`."""
         self.now = now
@@ -118,6 +121,7 @@ class Ahead(Capacity):
                 job.attempt -= 1
                 job.state = WAITING
             elif job in slot.ahead:
+                self._in_hand = job
                 slot.ahead.remove(job)
                 self.ahead -= 1
                 if job.state.settled:
@@ -127,6 +131,7 @@ class Ahead(Capacity):
             job.slot = None
             self.ledger.recalled += 1
             self._wait_again(job, now)
+            self._in_hand = None
 
     def _wait_again(self, job: Job, now: float) -> None:
         self.queue.held += 1

@@ -29,9 +29,6 @@ class Core(Ahead):
     A turn is one call of one method. After it, when it is `dirty`, the caller takes what it `left`.
     """
 
-    #: The job whose timer is being handled: an interrupt must not lose it between two places.
-    _in_hand: Job | None = None
-
     # Stopping jobs
 
     def cancel(self, job: Job, now: float, outcome: BaseException) -> bool:
@@ -198,6 +195,7 @@ class Core(Ahead):
 
     def _place(self, job: Job) -> None:
         if job.state is WAITING:
+            job.slot = None
             job.line.push_back(job)
         else:
             kind = TimerKind.DELAY if job.state is DELAYED else TimerKind.BACKOFF

@@ -200,7 +200,7 @@ class Job:
     def all_attempts(self) -> tuple[Attempt, ...]:
         """Return the attempts so far, oldest first."""
         ended = () if self.extra is None else tuple(self.extra.history)
-        if self.slot is None or self.lies_ahead:
+        if self.slot is None or self.lies_ahead or self.attempt == len(ended):  # it settled as it lay ahead
             return ended
         settled = self.state.settled
         last = Attempt(

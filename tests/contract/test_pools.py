@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pools import AsyncioPool, InlinePool, ThreadPool
+from pools import AsyncioPool, InlinePool, ProcessPool, ThreadPool
 from pools.testing import PROMISES, check_pool, p7_a_broken_pool_says_so_once
 
 #: InlinePool borrows its callers, so calls end before ``run`` returns: nothing is ever left to drain.
@@ -31,6 +31,20 @@ def test_coroutines_keep_their_promises(promise: str, slots: int):
     PROMISES[promise](AsyncioPool(slots=slots))
 
     assert promise in PROMISES
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+@pytest.mark.parametrize("recipe", [{"slots": 1}, {"slots": 2}, {"slots": 1, "prefetch": 0}], ids=str)
+def test_processes_keep_their_promises(promise: str, recipe: dict[str, Any]):
+    """What holds for threads must hold for workers that can be killed."""
+    PROMISES[promise](ProcessPool(**recipe))
+
+    assert promise in PROMISES
+
+
+def test_the_whole_check_takes_a_process_pool():
+    """It is one call for whoever writes a pool, whatever its kind."""
+    assert check_pool(ProcessPool(1), skip=frozenset({"P4"})) is None
 
 
 @pytest.mark.parametrize("promise", _INLINE)
