@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from ._process_ahead import Estimate
 from ._process_line import Line, pieces
-from ._process_wire import MESSAGE_MAX, Buffers, Caller, Frame
+from ._process_wire import MESSAGE_MAX, Buffers, Caller, Frame, remark
 from .contract import Call
 
 #: Seconds after which what lies ahead of a call that runs longer than expected is taken back.
@@ -55,7 +55,7 @@ class Entry:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise  # it is not the call's
-            error.add_note(f"raised while pickling the call for worker {worker}")
+            remark(error, f"raised while pickling the call for worker {worker}")
             self.error = error
         self.ready = True
 

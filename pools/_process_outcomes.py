@@ -8,8 +8,10 @@ import signal
 from typing import Any
 
 from ._process_line import Line
-from ._process_wire import ERROR, PHASES, Frame, loads
+from ._process_wire import ERROR, PHASES, Frame, loads, remark
 from .contract import Outcome, RemoteError, RemoteTraceback, WorkerGone
+
+_cause: Any = BaseException.__dict__["__cause__"]
 
 
 def outcome_of(frame: Frame, worker: str) -> Outcome:
@@ -22,7 +24,7 @@ def outcome_of(frame: Frame, worker: str) -> Outcome:
     try:
         return loads(frame), None, seconds
     except BaseException as error:
-        error.add_note(f"raised while unpickling the result that worker {worker} sent")
+        remark(error, f"raised while unpickling the result that worker {worker} sent")
         return None, error, seconds
 
 
@@ -37,12 +39,12 @@ def error_of(frame: Frame, worker: str) -> BaseException:
     except BaseException:
         error = RemoteError(f"{name}: {words}")
     if phase in (b"u", b"p"):
-        error.add_note(f"raised while {PHASES[phase]} in worker {worker}")
+        remark(error, f"raised while {PHASES[phase]} in worker {worker}")
     trace = _traceback(frames)
     if trace is not None:
-        error.__traceback__ = trace
+        BaseException.with_traceback(error, trace)  # its class may forbid assignments
     if trace is None or chained:
-        error.__cause__ = RemoteTraceback(text)
+        _cause.__set__(error, RemoteTraceback(text))
     return error
 
 

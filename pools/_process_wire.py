@@ -13,6 +13,7 @@ received in place, so that a large array is copied by nobody but the kernel.
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import struct
 import sys
@@ -55,6 +56,12 @@ PHASES = {
 Buffers = list[memoryview]
 
 
+def remark(error: BaseException, text: str) -> None:
+    """Add a note to an error, unless its class forbids that."""
+    with contextlib.suppress(Exception):
+        error.add_note(text)
+
+
 def dumps(thing: object) -> tuple[bytes, Buffers]:
     """Return the pickle of a thing and the buffers that belong beside it.
 
@@ -66,8 +73,9 @@ def dumps(thing: object) -> tuple[bytes, Buffers]:
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         by_value = cloudpickle_dumps()
         if by_value is None:
-            error.add_note(
-                "lambdas, closures and the like can be sent where cloudpickle is installed: two-tier-scheduler[process]"
+            remark(
+                error,
+                "lambdas, closures and the like can be sent where cloudpickle is installed: two-tier-scheduler[process]",
             )
             raise
         return _with_buffers(by_value, thing)

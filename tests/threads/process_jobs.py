@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -269,3 +270,19 @@ def reciprocal(number):
 def forget_tblib():
     """Make this process one in which tblib is not installed."""
     sys.modules["tblib"] = None
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    """Takes no assignment, not even of a note or a traceback."""
+
+    key: str
+
+
+def raise_frozen():
+    raise Frozen("k")
+
+
+class FrozenOnPickle:
+    def __reduce__(self):
+        raise Frozen("p")

@@ -1106,3 +1106,14 @@ def test_a_worker_id_says_which_incarnation_it_is(cpu):
     s.submit(jobs.ignore).result(20)
 
     assert ["cpu-1/1#2", "cpu-1/1#3"] == names[-2:]
+
+
+def test_an_error_that_takes_no_assignment_comes_back_from_a_process(open_scheduler):
+    """Its note and its traceback could not be set, and that error was not the job's."""
+    s = open_scheduler(PoolGroup("cpu", ProcessPool(1), dedicated=False))
+
+    error = s.submit(jobs.raise_frozen).exception(20)
+    assert isinstance(error, RemoteError)  # what it is made of cannot be set again on this side either
+    assert "process_jobs.Frozen: k" in str(error)
+    assert jobs.Frozen("p") == s.submit(jobs.ignore, jobs.FrozenOnPickle()).exception(20)
+    assert 9 == s.submit(jobs.square, 3).result(20)
