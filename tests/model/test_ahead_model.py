@@ -178,7 +178,7 @@ class AheadMachine(RuleBasedStateMachine):
         jobs, worker.jobs, worker.up = worker.jobs, [], False
         begun = jobs and not between
         before = {job: job.attempt for job in jobs}
-        running = slot.job
+        running = None if slot.overdue else slot.job
         self.core.lost(slot, OSError("died") if begun else None, jobs[1:] if begun else jobs, self.now)
         for job in jobs[1:] if begun else jobs:
             if not job.state.settled and job.state is JobState.WAITING and not job.lies_ahead:
