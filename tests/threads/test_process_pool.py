@@ -1027,8 +1027,19 @@ def interrupt(number, frame):
         armed = False
         raise KeyboardInterrupt
 
+def submit_all(s, ran, count):
+    # In a function of its own: not every instruction of a loop in a `try` is inside that.
+    global armed, n
+    armed = True
+    while n < count:
+        n += 1
+        handles.append(s.submit(jobs.note, ran, n))
+        if n % 5 == 0:
+            handles[-1].result(20)
+    armed = False
+
 def main():
-    global armed, caught, n
+    global caught
     ran, count = sys.argv[2], int(sys.argv[3])
     s = Scheduler(PoolGroup("cpu", ProcessPool(2), dedicated=False))
     s.submit(jobs.ignore).result(30)
@@ -1036,13 +1047,7 @@ def main():
     print("ready", flush=True)
     while n < count:
         try:
-            armed = True
-            while n < count:
-                n += 1
-                handles.append(s.submit(jobs.note, ran, n))
-                if n % 5 == 0:
-                    handles[-1].result(20)
-            armed = False
+            submit_all(s, ran, count)
         except KeyboardInterrupt:
             caught += 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)
