@@ -996,13 +996,17 @@ def test_priorities_hold_among_coroutines(open_scheduler, pause):
 
 def test_never_more_coroutines_than_slots_and_never_fewer_while_some_wait(open_scheduler):
     """The pool keeps its slots full, and memory is bounded by the capacity of the queue."""
-    slots, jobs = 50, 5_000
-    s = open_scheduler(AsyncioPool(slots=slots), capacity=500)
-    handles, seen = [], []
+    slots, capacity, jobs = 50, 500, 5_000
+    s = open_scheduler(AsyncioPool(slots=slots), capacity=capacity)
+    gate = threading.Event()
 
     async def job():
-        await asyncio.sleep(0.001)
+        while not gate.is_set():
+            await asyncio.sleep(0.001)
 
+    handles = [s.submit(job) for _ in range(slots + capacity)]
+    seen = [s.statistics()]
+    gate.set()
     for number in range(jobs):
         handles.append(s.submit(job))
         if number % 50 == 49:
@@ -1011,8 +1015,8 @@ def test_never_more_coroutines_than_slots_and_never_fewer_while_some_wait(open_s
         handle.result(60)
 
     assert {slots} == {snapshot.pools[0].in_use for snapshot in seen if snapshot.waiting}
-    assert max(snapshot.waiting for snapshot in seen) == 500
-    assert (jobs, 0) == (s.statistics().succeeded, s.statistics().waiting)
+    assert max(snapshot.waiting for snapshot in seen) == capacity
+    assert (len(handles), 0) == (s.statistics().succeeded, s.statistics().waiting)
 
 
 def test_a_coroutine_that_submits_its_successor_keeps_the_loop_fair(open_scheduler):
