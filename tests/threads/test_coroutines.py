@@ -1001,8 +1001,8 @@ def test_never_more_coroutines_than_slots_and_never_fewer_while_some_wait(open_s
     gate = threading.Event()
 
     async def job():
-        while not gate.is_set():
-            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)
+        gate.wait(20)  # holds the loop, and with it every slot
 
     handles = [s.submit(job) for _ in range(slots + capacity)]
     seen = [s.statistics()]
