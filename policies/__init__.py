@@ -5,7 +5,7 @@ ordering           `StrictPriority`, `Aging`
 admission          `Block`, `Reject`, `ShedLowest`, `CallerRuns`
 routing            `LeastLoaded`, `Pack`
 retry              `NoRetry`, `FixedBackoff`, `ExponentialBackoff`
-scaling            `FixedPools`
+scaling            `FixedPools`, `QueueDelay`, `TargetUtilization`, `SquareRootStaffing`
 =================  ===================================================
 
 This package imports neither `scheduler` nor `pools`; a plug-in imports this package alone.
@@ -17,9 +17,11 @@ from .admission import Block, CallerRuns, Reject, ShedLowest
 from .contracts import (
     Admission,
     AdmissionPolicy,
+    Advice,
     Failure,
     FailureView,
     JobView,
+    Load,
     OrderingPolicy,
     PoolView,
     QueueView,
@@ -27,17 +29,19 @@ from .contracts import (
     RoutingPolicy,
     ScalingPolicy,
     Uniform,
+    Window,
 )
 from .ordering import Aging, StrictPriority
 from .retry import ExponentialBackoff, FixedBackoff, NoRetry
 from .routing import LeastLoaded, Pack
-from .scaling import FixedPools
+from .scaling import FixedPools, QueueDelay, SquareRootStaffing, TargetUtilization
 
 __distribution__ = "two-tier-scheduler"
 
 __all__ = [
     "Admission",
     "AdmissionPolicy",
+    "Advice",
     "Aging",
     "Block",
     "CallerRuns",
@@ -48,16 +52,21 @@ __all__ = [
     "FixedPools",
     "JobView",
     "LeastLoaded",
+    "Load",
     "NoRetry",
     "OrderingPolicy",
     "Pack",
     "PoolView",
+    "QueueDelay",
     "QueueView",
     "Reject",
     "RetryPolicy",
     "RoutingPolicy",
     "ScalingPolicy",
     "ShedLowest",
+    "SquareRootStaffing",
     "StrictPriority",
+    "TargetUtilization",
     "Uniform",
+    "Window",
 ]

@@ -24,6 +24,7 @@ for _package in (_policies, _pools):
         )
 
 from ._clock import Clock, SystemClock, VirtualClock
+from ._core.decisions import Decision, Explanation
 from ._core.events import (
     Event,
     JobOverdue,
@@ -38,12 +39,16 @@ from ._core.events import (
     PoolCordoned,
     PoolDraining,
     PoolFailed,
+    PoolQuarantined,
     PoolStopped,
     PoolUncordoned,
+    ScalingDecided,
+    ScalingMeasured,
     SchedulerClosing,
     WorkerLost,
     WorkerReturned,
     WorkerStarted,
+    WorkerStuck,
 )
 from ._core.job import Attempt, Priority
 from ._core.states import JobState, PoolState
@@ -76,8 +81,10 @@ __all__ = [
     "Clock",
     "CurrentJob",
     "DeadlineExceeded",
+    "Decision",
     "DrainReport",
     "Event",
+    "Explanation",
     "Histogram",
     "JobHandle",
     "JobInterrupted",
@@ -100,6 +107,7 @@ __all__ = [
     "PoolDraining",
     "PoolFailed",
     "PoolGroup",
+    "PoolQuarantined",
     "PoolState",
     "PoolStatistics",
     "PoolStopped",
@@ -108,6 +116,8 @@ __all__ = [
     "QueueFull",
     "QueueTimeout",
     "RunTimeout",
+    "ScalingDecided",
+    "ScalingMeasured",
     "Scheduler",
     "SchedulerClosed",
     "SchedulerClosing",
@@ -122,6 +132,7 @@ __all__ = [
     "WorkerLost",
     "WorkerReturned",
     "WorkerStarted",
+    "WorkerStuck",
     "WouldDeadlock",
     "current_job",
 ]

@@ -135,6 +135,10 @@ def _record(index: int, group: PoolGroup) -> GroupRecord:
         prefetch=recipe.prefetch,
         min_pools=group.min_pools,
         max_pools=group.max_pools,
+        scaling=group.scales,
+        stuck_after=group.stuck_after,
+        stuck_share=group.stuck_share,
+        replacements_max=group.replacements_max,
     )
 
 

@@ -289,6 +289,7 @@ class Desk(Turns):
 
         def turn_away(now: float) -> None:
             self.refusing = self.refusing or reason
+            self.core.stop_scaling()
             for job in list(self.core.gate.door):
                 self.core.leave_door(job, now, reason)
 

@@ -18,6 +18,7 @@ from pools.contract import PoolRecipe
 
 from ._assembly import DEFAULT_CAPACITY, as_groups, make_core
 from ._clock import Clock, SystemClock
+from ._core.decisions import Explanation
 from ._core.job import JobOptions
 from ._core.pool_table import GroupRecord, PoolRecord
 from ._core.states import PoolState
@@ -132,6 +133,14 @@ class Scheduler(Submitter):
         5 µs more.
         """
         return self._driver.subscribe(observer)
+
+    def explain(self, group: str | PoolGroup) -> Explanation:
+        """Return the last 64 decisions about a group's pools, with reasons; ``print`` it to read them.
+
+        Raises ValueError for an unknown group. Cost: O(pools).
+        """
+        record = self._group(group)
+        return self._driver.turn(lambda now: self._driver.core.explain(record, now))
 
     # Capacity by hand
 

@@ -12,6 +12,7 @@ from policies.ordering import StrictPriority
 
 from .._errors import DeadlineExceeded, PoolBroken
 from . import events
+from .autoscaler import Scaled
 from .dispatcher import Dispatcher
 from .front_queue import FrontQueue
 from .gate import Gate
@@ -35,6 +36,8 @@ class Left:
     stops: list[tuple[Slot, int]] = attrs.Factory(list)
     #: Slots whose jobs ahead are to be taken back: something more urgent waits.
     recalls: list[Slot] = attrs.Factory(list)
+    #: Pools that are on the books and are to be opened.
+    opens: list[PoolRecord] = attrs.Factory(list)
     #: Jobs that reached a terminal state other than by succeeding.
     settled: list[Job] = attrs.Factory(list)
     #: Jobs that were let in from the door.
@@ -87,6 +90,18 @@ class Books:
             state=PoolState.CORDONED,
             started_at=0.0,
         )
+        #: The groups that scale by themselves, by name.
+        self.scaled = {
+            group.name: Scaled(group, group.scaling)
+            for group in self.pools.groups.values()
+            if group.scaling is not None
+        }
+        #: They are all at rest, and nobody looks at them until a job comes.
+        self.dozing = bool(self.scaled)
+        #: No pool is opened any more but by hand.
+        self.closing = False
+        #: Calls that have outlived their limit, by when they count as stuck: number, slot, attempt.
+        self.overdue: list[tuple[float, int, Slot, int]] = []
         #: How many jobs lie ahead, in all slots.
         self.ahead = 0
         self.observed = False

@@ -49,6 +49,7 @@ class Dispatcher:
             return None
         pool = pools[0] if len(pools) == 1 else self._route(job, pools)
         pool.group.free -= 1
+        pool.touched = True
         slot: Slot = pool.free.pop()
         return slot
 

@@ -20,7 +20,7 @@ its state, until it surfaces at an end or tombstones make up half the run and ar
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 
 from sortedcontainers import SortedDict, SortedList
@@ -51,6 +51,13 @@ class Run(deque[Job]):
         self.dead = 0
         #: Jobs that came back, by arrival. Apart, because inserting into a deque is O(n).
         self.returned: SortedList[tuple[int, Job]] = SortedList()
+
+    def first(self) -> Job:
+        """Return the job that is next of a run that is not empty and whose head is alive."""
+        returned: Job | None = self.returned[0][1] if self.returned else None
+        return (
+            returned if returned is not None and (not self or returned.arrival < self[0].arrival) else self[0]
+        )
 
     def live(self) -> Iterator[Job]:
         """Iterate over the waiting jobs of this run, by arrival."""
@@ -120,10 +127,7 @@ class LevelLine:
         run = self.best
         if run is None:
             return None
-        if run.returned and (not run or run.returned[0][0] < run[0].arrival):
-            returned: Job = run.returned[0][1]
-            return returned
-        return run[0]
+        return run.first()
 
     def worst(self) -> Job | None:
         """Return the job that would start last, or None. Cost: O(1) amortised."""
@@ -176,6 +180,20 @@ class LevelLine:
                 return
         self.best = None
 
+    def levels(self) -> Iterator[tuple[int, int, float | None]]:
+        """Iterate over the runs, see `Line`. Cost: O(runs), amortised.
+
+        An ordering other than by priority may mix priorities in a run: it counts as that of its first job.
+        """
+        for run in self._runs.values():
+            while run and run[0].state is not WAITING:
+                run.popleft()
+                run.dead -= 1
+            count = len(run) - run.dead + len(run.returned)
+            if count:
+                first = run.first()
+                yield first.priority, count, first.waiting_since
+
     def salvage(self) -> list[Job]:
         """Forget every job and return them in order, however torn the line is."""
         runs: Iterable[Run] = dict.values(self._runs)  # type: ignore[arg-type]  # not the sorted view: it may be torn
@@ -195,12 +213,14 @@ class LevelLine:
 class KeyLine:
     """A line for orderings in which nearly every job has its own key: one sorted list."""
 
-    __slots__ = ("_places", "best", "broken", "groups", "taken")
+    __slots__ = ("_counts", "_places", "best", "broken", "groups", "taken")
 
     def __init__(self, groups: tuple[GroupRecord, ...]) -> None:
         self.groups = groups
         self.broken = all(group.broken is not None for group in groups)
         self.taken: Job | None = None
+        #: Waiting jobs by priority, those with none of them apart.
+        self._counts: defaultdict[int, int] = defaultdict(int)
         self._places: SortedList[tuple[float, int, Job]] = SortedList()
         self.best: Job | None = None
 
@@ -212,6 +232,7 @@ class KeyLine:
         """Add a waiting job at the place its key and arrival give it. Cost: O(log n)."""
         self._places.add((job.key, job.arrival, job))
         self.best = self._places[0][2]
+        self._counts[job.options.priority] += 1
 
     push_back = push
 
@@ -222,6 +243,7 @@ class KeyLine:
         job = self.taken = self.best
         self._places.pop(0)
         self.best = self._places[0][2] if self._places else None
+        self._less(job)
         return job
 
     def peek(self) -> Job | None:
@@ -236,11 +258,26 @@ class KeyLine:
         """Forget a job whose state has already left WAITING. Cost: O(log n)."""
         self._places.remove((job.key, job.arrival, job))
         self.best = self._places[0][2] if self._places else None
+        self._less(job)
+
+    def _less(self, job: Job) -> None:
+        priority = job.options.priority
+        self._counts[priority] -= 1
+        if not self._counts[priority]:
+            del self._counts[priority]
+
+    def levels(self) -> Iterator[tuple[int, int, float | None]]:
+        """Iterate over the priorities, see `Line`; only of the first job is it known since when it waits."""
+        for priority, count in self._counts.items():
+            head = self.best
+            known = head is not None and head.options.priority == priority
+            yield priority, count, head.waiting_since if known and head is not None else None
 
     def salvage(self) -> list[Job]:
         """Forget every job and return them in order, however torn the line is."""
         jobs = [job for _, _, job in self._places]
         self._places = SortedList()
+        self._counts.clear()
         self.best = None
         return jobs
 

@@ -121,6 +121,9 @@ class Line(Protocol):
     def discard(self, job: Job) -> None:
         """Forget a job whose state has already left WAITING."""
 
+    def levels(self) -> Iterator[tuple[int, int, float | None]]:
+        """Iterate over the priorities: how many jobs wait, and since when the oldest has, None where that is not known."""
+
     def __len__(self) -> int:
         """Return how many jobs wait here."""
 

@@ -48,6 +48,8 @@ class MainPath(Books, ABC):
         Cost: O(1) while every slot is busy, O(pools) when one is free.
         """
         self.now = job.submitted_at = now
+        if self.dozing:
+            self.wake(now)
         line = job.line
         options = job.options
         queue = self.queue
@@ -118,6 +120,8 @@ class MainPath(Books, ABC):
 
     def _join(self, job: Job, now: float) -> Slot | None:
         """Start a job of state WAITING if it may, else let it wait."""
+        if self.dozing:
+            self.wake(now)
         if job.options.queue_timeout is not None and job.attempt == 0:
             since = now if job.options.delay else job.submitted_at  # it may have stood at the door
             self.arm(since + job.options.queue_timeout, TimerKind.QUEUE_TIMEOUT, job)
@@ -294,6 +298,7 @@ class MainPath(Books, ABC):
 
     def _late(self, job: Job | None, slot: Slot, now: float) -> None:
         """Drop the outcome of an attempt that was given up before."""
+        slot.stuck = False
         self.ledger.late += 1
         if self.observed and job is not None:
             self.emit(events.WorkerReturned(time=now, job_id=job.id, worker=slot.worker))
@@ -330,6 +335,10 @@ class MainPath(Books, ABC):
             self.emit(events.JobSettled(time=now, job_id=job.id, state=state, attempts=job.attempt))
         if open_door and self.gate.door:
             self._open_door(now)
+
+    @abstractmethod
+    def wake(self, now: float) -> None:
+        """Look at the groups that scale again, because a job has come: `Elastic`."""
 
     @abstractmethod
     def _full(self, job: Job, now: float) -> Slot | Admission | None:

@@ -12,11 +12,18 @@ from typing import Any
 
 import attrs
 
+from policies.contracts import ScalingPolicy
+
 from .job import Job, Line
 from .states import POOL_TRANSITIONS, RUNNING, PoolState
 from .statistics import Meter
 
 _NOWHERE = Meter()
+
+_COUNTED = (PoolState.STARTING, PoolState.ACCEPTING, PoolState.CORDONED)
+
+#: Decisions that a group remembers. Arbitrary.
+DECISIONS_KEPT = 64
 
 #: What lies ahead in a slot in which nothing ever did; never written to.
 NOTHING_AHEAD: deque[Job] = deque()
@@ -49,6 +56,8 @@ class Slot:
     waits_for: Job | None = None
     #: There is no worker here now, and no call can be given to it.
     down: bool = False
+    #: The call here has outlived its attempt by so long that the slot counts as abandoned.
+    stuck: bool = False
     #: Jobs that the worker holds beyond the one it runs, in the order in which it will start them.
     ahead: deque[Job] = NOTHING_AHEAD
 
@@ -83,6 +92,11 @@ class PoolRecord:
     loop_lag: float = 0.0
     #: Whose job keeps the pool's event loop waiting, so that nothing in it goes on.
     standstill: Slot | None = None
+    #: A slot was taken since somebody looked, and since when none has been in use.
+    touched: bool = False
+    idle_since: float = 0.0
+    #: It drains because there was less to do, and may be taken back when there is more.
+    released: bool = False
     #: What runs the calls; the core passes it on and never looks at it.
     runner: Any = None
 
@@ -95,6 +109,11 @@ class PoolRecord:
     def load(self) -> float:
         """Slots in use ÷ slots."""
         return self.in_use / self.slots
+
+    @property
+    def stuck(self) -> int:
+        """How many slots are abandoned: their calls ignore their limits."""
+        return sum(slot.stuck for slot in self.all_slots)
 
     def running(self) -> Iterator[Job]:
         """Iterate over the jobs whose current attempt runs here."""
@@ -122,6 +141,13 @@ class GroupRecord:
     prefetch: int = 0
     min_pools: int = 1
     max_pools: int | None = None
+    #: Opens and drains pools by itself; None when that is done by hand alone.
+    scaling: ScalingPolicy | None = None
+    #: Seconds beyond its limit after which a call counts as stuck, None for never.
+    stuck_after: float | None = None
+    #: A pool in which a smaller share of the slots is left is quarantined, and at most so many are replaced.
+    stuck_share: float = 0.5
+    replacements_max: int = 2
     pools: list[PoolRecord] = attrs.Factory(list)
     #: The lines these pools may take from.
     lines: list[Line] = attrs.Factory(list)
@@ -134,6 +160,8 @@ class GroupRecord:
     #: The same in words.
     why_broken: str = ""
     opened: int = 0
+    #: The last decisions about its pools, oldest first.
+    decisions: deque[Any] = attrs.Factory(lambda: deque(maxlen=DECISIONS_KEPT))
 
     def takes(self, priority: int, tags: frozenset[str], *, coroutine: bool) -> bool:
         """Whether a job like this may run here."""
@@ -144,9 +172,21 @@ class GroupRecord:
         return self.reserve_for is None or priority <= self.reserve_for
 
     def capacity_pools(self) -> int:
-        """How many pools count against the group's limits: those that run or may run again."""
-        counted = (PoolState.STARTING, PoolState.ACCEPTING, PoolState.CORDONED)
-        return sum(pool.state in counted for pool in self.pools)
+        """How many pools count against the group's limits: those that run or may run again.
+
+        A quarantined one does not, unless there are more of them than are replaced.
+        """
+        counted = sum(pool.state in _COUNTED for pool in self.pools)
+        return counted + max(0, self.quarantined_pools() - self.replacements_max)
+
+    def quarantined_pools(self) -> int:
+        """How many pools are out of routing because of calls that are stuck."""
+        return sum(pool.state is PoolState.QUARANTINED for pool in self.pools)
+
+    @property
+    def full(self) -> bool:
+        """Whether no more pools may be opened."""
+        return self.max_pools is not None and self.capacity_pools() >= self.max_pools
 
 
 class PoolTable:
@@ -166,6 +206,7 @@ class PoolTable:
             slots=group.slots,
             state=PoolState.STARTING,
             started_at=now,
+            idle_since=now,
         )
         pool.all_slots = tuple(
             Slot(pool=pool, index=index, worker=f"{pool.pool_id}/{index + 1}") for index in range(group.slots)

@@ -737,7 +737,7 @@ def test_the_errors_are_one_family_and_pythons_words_for_things():
     [
         (
             lambda: PoolGroup("io", ThreadPool(1), scaling="x"),
-            r"PoolGroup\('io', scaling=\) must be FixedPools",
+            r"PoolGroup\('io'\) scaling= must be an object with a method scale\(\)",
         ),
         (lambda: Scheduler(1, clock=5), r"clock= must be an object with a method now\(\), not 5"),
         (lambda: Scheduler(1, name=7), r"Scheduler\(name=\) must be a string or None, not 7"),
