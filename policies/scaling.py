@@ -76,8 +76,8 @@ class QueueDelay:
         needed = load.pools - sum(seconds >= patience for _, seconds in load.idle)
         return load.toward(
             max(needed, load.min_pools),
-            f"pool {idlest[0]} has been idle for {idlest[1]:.3g} s",
-            f"{load.pools} pools − {load.pools - needed} idle for {patience:.3g} s or more",
+            f"{load.pools - needed} of {load.pools} pools have been idle for {patience:.3g} s or more, "
+            f"{idlest[0]} for {idlest[1]:.3g} s",
         )
 
 

@@ -134,7 +134,7 @@ class Scaled:
             goal, rule, why = load.max_pools, "max", f"max_pools={load.max_pools}"
         if self.ceiling is not None and goal > max(self.ceiling, load.min_pools):
             goal, rule = max(self.ceiling, load.min_pools), "effect"
-            why = f"more than {self.ceiling} pools did not help, and are tried again at {self.ceiling_until:.2f} s"
+            why = f"more than {self.ceiling} pools did not help, and are tried again in {self.ceiling_until - now:.2f} s"
         while self.grown and self.grown[0][0] <= now - self.flow.panic_length:
             self.grown.popleft()
         grown = sum(count for _, count in self.grown)
@@ -144,9 +144,7 @@ class Scaled:
             why = f"at most {batch} more pools within {self.flow.panic_length:.2f} s"
         if now < self.not_before and goal > load.pools:
             goal, rule = load.pools, "failed"
-            why = (
-                f"{self.failures} pools in a row failed to start; the next try is at {self.not_before:.2f} s"
-            )
+            why = f"{self.failures} pools in a row failed to start; the next try is in {self.not_before - now:.2f} s"
         return Order(add=max(0, goal - load.pools), advice=advice, rule=rule, limited_by=why)
 
     def _down(self, load: Load, advice: Advice, *, undone: bool = False) -> Order:
@@ -165,7 +163,7 @@ class Scaled:
         elif undone:
             pass
         elif now < self.panic_until:
-            rule, why = "panic", f"panic: nothing is drained before {self.panic_until:.2f} s"
+            rule, why = "panic", f"panic: nothing is drained for another {self.panic_until - now:.2f} s"
         elif self.wanted[0][1] >= load.pools:
             rule = "stable"
             why = f"{self.wanted[0][1]} pools were wanted within the last {stable:.2f} s"
@@ -191,7 +189,7 @@ class Scaled:
             growth.begin(load.time, self.flow.ended)
             return None
         growth.saturated = growth.saturated and load.waiting > 0
-        verdict = effect.judge(growth, load, self.flow.ended, self.flow.stable_length)
+        verdict = effect.judge(growth, load, self.flow.ended, self.flow.panic_length, self.flow.stable_length)
         if verdict is None:
             return None
         self.growth = None

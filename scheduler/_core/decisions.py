@@ -6,6 +6,9 @@ import attrs
 
 from policies.contracts import Load
 
+#: Candidates that are named in words.
+SHOWN = 4
+
 
 @attrs.frozen(kw_only=True)
 class Decision:
@@ -39,6 +42,10 @@ class Decision:
         return attrs.evolve(self, effect=effect)
 
     def __str__(self) -> str:
+        return self.told(f"at {self.time:.2f} s")
+
+    def told(self, when: str) -> str:
+        """Return the decision in plain words, with the moment as `when` says it."""
         names = ", ".join(self.pools)
         done = {
             "add": f"opened {names}",
@@ -47,7 +54,7 @@ class Decision:
             "replace": f"opened {names} in place of a quarantined pool",
             "hold": "changed nothing",
         }[self.action]
-        lines = [f"at {self.time:.2f} s, with {_pools(self.before)}, it {done}: {self.reason}"]
+        lines = [f"{when}, with {_pools(self.before)}, it {done}: {self.reason}"]
         if self.formula:
             lines.append(f"computed: {self.formula}")
         if self.wanted != self.before:
@@ -55,10 +62,9 @@ class Decision:
         if self.limited_by:
             lines.append(f"limited: {self.limited_by}")
         if self.candidates:
-            seen = "; ".join(
-                f"{pool} {used} in use, idle {idle:.2f} s" for pool, used, idle in self.candidates
-            )
-            lines.append(f"candidates: {seen}")
+            seen = [f"{pool} {used} in use, idle {idle:.2f} s" for pool, used, idle in self.candidates]
+            more = f"; and {len(seen) - SHOWN} more" if len(seen) > SHOWN else ""
+            lines.append(f"candidates: {'; '.join(seen[-SHOWN:])}{more}")
         if self.effect:
             lines.append(f"effect: {self.effect}")
         return "\n    ".join(lines)
@@ -68,6 +74,8 @@ class Decision:
 class Explanation:
     """The last decisions about one group, oldest first; ``str()`` says them in plain words."""
 
+    #: Seconds on the scheduler's clock.
+    time: float
     group: str
     decisions: tuple[Decision, ...]
     #: One line on how things stand.
@@ -76,7 +84,7 @@ class Explanation:
     def __str__(self) -> str:
         if not self.decisions:
             return f"group {self.group!r}: {self.now}; nothing has been decided yet"
-        told = "\n".join(f"  {decision}" for decision in self.decisions)
+        told = "\n".join(f"  {each.told(f'{self.time - each.time:.2f} s ago')}" for each in self.decisions)
         return f"group {self.group!r}: {self.now}\n{told}"
 
 

@@ -21,6 +21,8 @@ COMPLETIONS_MIN = 20
 #: Stable windows after which nothing more is waited for.
 WINDOWS_MAX = 4
 
+_TOO_SHORT = "what waited was worked off before the throughput could be compared"
+
 
 @attrs.define(eq=False)
 class Effect:
@@ -63,13 +65,13 @@ def before(load: Load) -> Effect | None:
     return Effect(load.pools, load.slots, load.slots / load.run_time, _noise(load.stable), rough=True)
 
 
-def judge(effect: Effect, load: Load, ended: int, length: float) -> Verdict | None:
-    """Return the verdict, None while it is too early for one; `length` is that of the stable window in seconds."""
+def judge(effect: Effect, load: Load, ended: int, panic: float, stable: float) -> Verdict | None:
+    """Return the verdict, None while it is too early for one; the lengths of the windows are seconds."""
     seconds = load.time - effect.since
-    if seconds < length:
-        return None
+    if seconds < panic or ended - effect.ended < COMPLETIONS_MIN:
+        return None if effect.saturated and seconds < WINDOWS_MAX * stable else Verdict(None, _TOO_SHORT)
     if not effect.saturated:
-        return Verdict(None, "what waited was worked off before its throughput could be compared")
+        return Verdict(None, _TOO_SHORT)
     count = ended - effect.ended
     wider = load.slots / effect.slots - 1
     gain = count / seconds / effect.rate - 1
@@ -85,7 +87,7 @@ def judge(effect: Effect, load: Load, ended: int, length: float) -> Verdict | No
         return Verdict(True, found)
     if gain + spread < SHARE * wider and not (effect.rough and wider < 0.5):
         return Verdict(False, found)
-    if seconds < WINDOWS_MAX * length:
+    if seconds < WINDOWS_MAX * stable:
         return None
     return Verdict(None, f"unclear: {found}")
 

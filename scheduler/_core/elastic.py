@@ -119,7 +119,7 @@ class Elastic(Quarantine):
         elif order.drain:
             candidates = [pool for pool in scaled.group.pools if pool.state is PoolState.ACCEPTING]
             if candidates:
-                pool = min(candidates, key=lambda pool: _keep(pool, order.pool))
+                pool = min(reversed(candidates), key=lambda pool: _keep(pool, order.pool))
                 seen = tuple((pool.pool_id, pool.in_use, now - pool.idle_since) for pool in candidates)
                 scaled.changed(now)
                 pool.released = True
@@ -243,12 +243,12 @@ class Elastic(Quarantine):
         most = "no maximum" if group.max_pools is None else f"at most {group.max_pools}"
         scales = repr(group.scaling) if group.name in self.scaled else "nothing by itself"
         standing = (
-            f"{group.capacity_pools()} pools at {now:.2f} s (at least {group.min_pools}, {most}), "
+            f"{group.capacity_pools()} pools (at least {group.min_pools}, {most}), "
             f"{in_use} of {slots} slots in use, scaled by {scales}"
         )
-        return Explanation(group=group.name, decisions=tuple(group.decisions), now=standing)
+        return Explanation(time=now, group=group.name, decisions=tuple(group.decisions), now=standing)
 
 
-def _keep(pool: PoolRecord, wanted: str | None) -> tuple[bool, int, float, float]:
-    """Return what is least for the pool that had best go: the one named, else the idlest, else the newest."""
-    return pool.pool_id != wanted, pool.in_use, pool.idle_since, -pool.started_at
+def _keep(pool: PoolRecord, wanted: str | None) -> tuple[bool, int]:
+    """Return what is least for the pool that had best go: the one named, else the one with least to do."""
+    return pool.pool_id != wanted, pool.in_use

@@ -1,8 +1,8 @@
 """What a group has lately done, in two windows: the numbers that a scaling policy looks at.
 
 Nothing is counted for it on the hot path: a look reads what the meters and the lines have counted anyway,
-and a window is the difference of two looks. Both windows are measured in units of the group's own run time
-and start-up time, whichever is longer, because what is sudden for jobs of an hour is stale for jobs of 10 ms.
+and a window is the difference of two looks. The windows are multiples of the group's own run time and start-up time,
+because what is sudden for jobs of an hour is stale for jobs of 10 ms.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from .states import PoolState
 
 _ACCEPTING = PoolState.ACCEPTING
 
-#: Window lengths in units, with the limits in seconds between which they stay.
-PANIC_UNITS, PANIC_MIN, PANIC_MAX = 2.0, 0.2, 30.0
-STABLE_UNITS, STABLE_MIN, STABLE_MAX = 50.0, 2.0, 600.0
+#: Window lengths in mean run times and in start-up times, and the seconds between which they stay. Fifty run
+#: times are what it takes to know a rate to a few percent; ten start-ups are worth waiting for before a pool goes.
+PANIC_RUNS, PANIC_START_UPS, PANIC_MIN, PANIC_MAX = 2.0, 1.0, 0.2, 30.0
+STABLE_RUNS, STABLE_START_UPS, STABLE_MIN, STABLE_MAX = 50.0, 10.0, 2.0, 600.0
 #: Looks per panic window, and the seconds between two looks.
 LOOKS, TICK_MIN, TICK_MAX = 4, 0.05, 1.0
 #: Looks kept of the stable window; the others in it are summed up.
@@ -69,19 +70,16 @@ class Flow:
         return self._fine[-1].ended if self._fine else 0
 
     @property
-    def unit(self) -> float:
-        """Seconds: the mean run time or the start-up time, whichever is longer."""
-        return max(self.run_time, self.start_up)
-
-    @property
     def panic_length(self) -> float:
         """Seconds of the panic window."""
-        return min(max(PANIC_UNITS * self.unit, PANIC_MIN), PANIC_MAX)
+        units = max(PANIC_RUNS * self.run_time, PANIC_START_UPS * self.start_up)
+        return min(max(units, PANIC_MIN), PANIC_MAX)
 
     @property
     def stable_length(self) -> float:
         """Seconds of the stable window."""
-        return min(max(STABLE_UNITS * self.unit, STABLE_MIN), STABLE_MAX)
+        units = max(STABLE_RUNS * self.run_time, STABLE_START_UPS * self.start_up)
+        return min(max(units, STABLE_MIN), STABLE_MAX)
 
     @property
     def tick(self) -> float:
