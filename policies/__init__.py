@@ -2,7 +2,7 @@
 
 =================  ===================================================
 ordering           `StrictPriority`, `Aging`
-admission          `Block`, `Reject`, `ShedLowest`, `CallerRuns`
+admission          `Block`, `Reject`, `ShedLowest`, `CallerRuns`, `CoDel`
 routing            `LeastLoaded`, `Pack`
 retry              `NoRetry`, `FixedBackoff`, `ExponentialBackoff`
 scaling            `FixedPools`, `QueueDelay`, `TargetUtilization`, `SquareRootStaffing`
@@ -13,7 +13,7 @@ This package imports neither `scheduler` nor `pools`; a plug-in imports this pac
 
 from __future__ import annotations
 
-from .admission import Block, CallerRuns, Reject, ShedLowest
+from .admission import Block, CallerRuns, CoDel, Reject, ShedLowest
 from .contracts import (
     Admission,
     AdmissionPolicy,
@@ -45,6 +45,7 @@ __all__ = [
     "Aging",
     "Block",
     "CallerRuns",
+    "CoDel",
     "ExponentialBackoff",
     "Failure",
     "FailureView",

@@ -17,7 +17,7 @@ from ._core.core import Core
 from ._core.job import JobOptions, Line
 from ._core.pool_table import GroupRecord
 from ._group import PoolGroup
-from ._options import check_whole, need_method
+from ._options import check_seconds, check_whole, need_method
 
 #: A million waiting jobs take a third of a gigabyte: enough for any burst, not for a leak.
 DEFAULT_CAPACITY = 1_048_576
@@ -38,6 +38,11 @@ def make_core(
     ordering = StrictPriority() if ordering is None else ordering
     routing = LeastLoaded() if routing is None else routing
     need_method("admission", admission, "admit")
+    if hasattr(admission, "too_long"):
+        interval = getattr(admission, "interval", None)
+        check_seconds(
+            f"admission={type(admission).__name__}(), which sheds: interval", interval, above_zero=True
+        )
     need_method("ordering", ordering, "key")
     need_method("routing", routing, "choose")
     return Core(

@@ -33,6 +33,7 @@ class Opening(Desk):
         """Return the error as the caller should see it: `Driver`."""
 
     def pool_failed(self, pool: PoolRecord, error: BaseException) -> None:
+        """Take a pool out for good, and fail what only it could have run, some jobs a turn."""
         why = describe(error)  # in words before the turn: they are anybody's code
         more = self.turn(lambda now: self.core.pool_failed(pool, error, why, now))
         while more:

@@ -31,10 +31,11 @@ from ._core.pool_table import PoolRecord, Slot
 from ._core.states import CANCELLED, SUCCEEDED
 from ._current import local
 from ._errors import SchedulerError
-from ._handle import JobHandle, Unretrieved, herald
+from ._handle import JobHandle
 from ._lock import as_condition
 from ._observers import Observers
 from ._relay import Relay
+from ._watching import Unretrieved, herald
 
 T = TypeVar("T")
 

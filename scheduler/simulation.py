@@ -22,6 +22,7 @@ from ._core.events import Event
 from ._core.invariants import check
 from ._core.job import Attempt, Job, JobOptions, Line
 from ._core.pool_table import PoolRecord, Slot
+from ._core.standing import Standing, standing
 from ._core.states import PoolState
 from ._core.statistics import PoolStatistics, Statistics
 from ._errors import JobInterrupted, NoEligiblePool, QueueFull
@@ -224,6 +225,10 @@ class Simulator:
     def explain(self, group: str) -> Explanation:
         """Return the last decisions about a group's pools, with reasons."""
         return self.core.explain(self.core.pools.groups[group], self.now)
+
+    def standing(self, job: SimulatedJob) -> Standing:
+        """Return why a job is where it is, as ``JobHandle.explain`` does."""
+        return standing(self.core, job, self.now)
 
     def pools(self) -> tuple[PoolStatistics, ...]:
         """Return every pool that has not stopped."""

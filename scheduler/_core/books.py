@@ -97,7 +97,13 @@ class Books:
             if group.scaling is not None
         }
         #: They are all at rest, and nobody looks at them until a job comes.
-        self.dozing = bool(self.scaled)
+        self.scaling_rests = bool(self.scaled)
+        #: Seconds between two decisions on what has waited too long; 0 when the policy sheds nothing by itself.
+        self.shed_interval: float = (
+            getattr(admission, "interval", 0.0) if hasattr(admission, "too_long") else 0.0
+        )
+        #: Somebody rests until a job comes, and is then to be woken.
+        self.dozing = self.scaling_rests or self.shed_interval > 0
         #: No pool is opened any more but by hand.
         self.closing = False
         #: Calls that have outlived their limit, by when they count as stuck: number, slot, attempt.

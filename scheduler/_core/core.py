@@ -68,7 +68,7 @@ class Core(Ahead):
 
     def next_deadline(self) -> float:
         """Return when `advance` is needed next, infinity if never."""
-        return min(self.timers.next_deadline(), self.next_look(), self.next_stuck())
+        return min(self.timers.next_deadline(), self.next_look(), self.next_stuck(), self.next_shed())
 
     def advance(self, now: float) -> None:
         """Handle what is due, at most TIMERS_PER_TURN of it."""
@@ -85,6 +85,8 @@ class Core(Ahead):
             self.find_stuck(now)
         if self.next_look() <= now:
             self.scale(now)
+        if self.next_shed() <= now:
+            self.shed(now)
 
     def _due(self, timer: Timer, now: float) -> None:
         job, kind, options = timer.job, timer.kind, timer.job.options

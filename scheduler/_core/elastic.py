@@ -31,24 +31,31 @@ class Elastic(Quarantine):
 
     def wake(self, now: float) -> None:
         """Begin to look again, because a job has come."""
-        self.dozing = False
-        for scaled in self.scaled.values():
-            scaled.flow.forget()
-            self._look(scaled, [], now)
-            scaled.due = now + scaled.flow.tick
-        self.dirty = True
+        if self.scaling_rests:
+            self.scaling_rests = False
+            for scaled in self.scaled.values():
+                scaled.flow.forget()
+                self._look(scaled, [], now)
+                scaled.due = now + scaled.flow.tick
+            self.dirty = True
+        self.doze_if_all_rest()
+
+    def doze_if_all_rest(self) -> None:
+        """Have `wake` called when a job comes, if anybody rests."""
+        self.dozing = self.scaling_rests
 
     def next_look(self) -> float:
         """Return when `scale` is needed next, infinity while there is nothing to look at."""
-        if self.dozing:
+        if self.scaling_rests:
             return math.inf
         return min((scaled.due for scaled in self.scaled.values()), default=math.inf)
 
     def stop_scaling(self) -> None:
         """Open and drain nothing any more by itself: the scheduler closes."""
         self.closing = True
-        self.dozing = False
         self.scaled.clear()
+        self.scaling_rests = False
+        self.doze_if_all_rest()
 
     def scale(self, now: float) -> None:
         """Evaluate every group that is due. Cost: O(lines), and O(pools + priorities) a group."""
@@ -60,7 +67,8 @@ class Elastic(Quarantine):
                 if not self.paused:
                     self._evaluate(scaled, lines.get(scaled.group.name, []), now)
             busy = not self._at_rest(scaled, now) or busy
-        self.dozing = not busy and not lines
+        self.scaling_rests = not busy and not lines
+        self.doze_if_all_rest()
 
     def _at_rest(self, scaled: Scaled, now: float) -> bool:
         """Whether nothing will change in a group until a job comes; a policy that drains late is given its time."""

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from sortedcontainers import SortedDict, SortedList
 
@@ -194,6 +195,23 @@ class LevelLine:
                 first = run.first()
                 yield first.priority, count, first.waiting_since
 
+    def before(self, place: tuple[float, int]) -> int:
+        """Return how many jobs start before one of this key and arrival. Cost: O(runs + the run of that key)."""
+        count = 0
+        for key, run in self._runs.items():
+            if key < place[0]:
+                count += len(run) - run.dead + len(run.returned)
+            elif key == place[0]:
+                count += sum(order(job) < place for job in run.live())
+        return count
+
+    def oldest(self, priority: int) -> Iterator[Job]:
+        """Iterate over the waiting jobs of a priority by arrival, those that came back first. Cost: O(1) a job."""
+        for run in self._runs.values():
+            for job in chain((job for _, job in run.returned), run):
+                if job.options.priority == priority and job.state is WAITING:
+                    yield job
+
     def salvage(self) -> list[Job]:
         """Forget every job and return them in order, however torn the line is."""
         runs: Iterable[Run] = dict.values(self._runs)  # type: ignore[arg-type]  # not the sorted view: it may be torn
@@ -272,6 +290,15 @@ class KeyLine:
             head = self.best
             known = head is not None and head.options.priority == priority
             yield priority, count, head.waiting_since if known and head is not None else None
+
+    def before(self, place: tuple[float, int]) -> int:
+        """Return how many jobs start before one of this key and arrival. Cost: O(log n)."""
+        count: int = self._places.bisect_left(place)  # type: ignore[arg-type]  # less than any with a job
+        return count
+
+    def oldest(self, priority: int) -> Iterator[Job]:
+        """Iterate over the waiting jobs of a priority by key. Cost: O(n) for all of them."""
+        return (job for job in self if job.options.priority == priority)
 
     def salvage(self) -> list[Job]:
         """Forget every job and return them in order, however torn the line is."""

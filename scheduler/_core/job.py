@@ -124,6 +124,12 @@ class Line(Protocol):
     def levels(self) -> Iterator[tuple[int, int, float | None]]:
         """Iterate over the priorities: how many jobs wait, and since when the oldest has, None where that is not known."""
 
+    def before(self, place: tuple[float, int]) -> int:
+        """Return how many jobs wait here that start before one of this key and arrival."""
+
+    def oldest(self, priority: int) -> Iterator[Job]:
+        """Iterate over the waiting jobs of a priority, those that came first before the others."""
+
     def __len__(self) -> int:
         """Return how many jobs wait here."""
 

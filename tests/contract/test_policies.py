@@ -12,6 +12,7 @@ from policies import (
     Aging,
     Block,
     CallerRuns,
+    CoDel,
     ExponentialBackoff,
     Failure,
     FixedBackoff,
@@ -33,7 +34,15 @@ from policies.testing import (
 FEW = settings(max_examples=8)
 
 ORDERINGS = [StrictPriority(), Aging(), Aging(seconds_per_level=0), Aging(seconds_per_level=1e6)]
-ADMISSIONS = [Block(), Block(timeout=0), Block(1.5), Reject(), ShedLowest(), CallerRuns()]
+ADMISSIONS = [
+    Block(),
+    Block(timeout=0),
+    Block(1.5),
+    Reject(),
+    ShedLowest(),
+    CallerRuns(),
+    CoDel(target=0.5, otherwise=Reject()),
+]
 ROUTINGS = [LeastLoaded(), Pack()]
 RETRIES = [
     NoRetry(),
