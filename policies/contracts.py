@@ -140,7 +140,8 @@ class Window:
     #: Mean and standard deviation of how long those ran; 0 when none ended.
     run_time: float = 0.0
     deviation: float = 0.0
-    #: The least wait of any start, of the priority for which that is greatest: above 0, somebody always waits.
+    #: At every look, the job that had waited longest had waited at least so long. Jobs of some priority always
+    #: wait that long, however soon others start; one that comes back for another attempt is not counted.
     least_wait: float = 0.0
     #: Slots in use, on the mean.
     in_use: float = 0.0

@@ -43,9 +43,8 @@ class QueueDelay:
     Two-sided sojourn control (after Erlang's sbroker and sregulator): what is measured is how long jobs
     wait for slots, and how long slots wait for jobs.
 
-    - Add while the least wait of the panic window is above `target` seconds (default 0.1): then every job
-      of some priority waits that long, which is a queue that stands (Nichols and Jacobson's CoDel, 2012)
-      and no burst. As many as serve the load and, within `target` seconds or one panic window, what waits.
+    - Add when all through the panic window there was a job that had waited more than `target` seconds
+      (default 0.1): that is a queue that stands (Nichols and Jacobson's CoDel, 2012), and no burst. As many as serve the load and, within `target` seconds or one panic window, what waits.
     - Drain a pool that has been idle as a whole for `idle` seconds (default: one panic window), once the
       scheduler's own rule allows it: no more pools may have been in use within the last stable window.
 
@@ -64,7 +63,8 @@ class QueueDelay:
             pools = max(load.pools_for(slots), load.pools + 1)
             return load.add(
                 pools - load.pools,
-                f"every job of some priority has waited more than {wait:.3g} s, the target is {self.target:g} s",
+                f"for {load.panic.seconds:.2g} s there was always a job that had waited {wait:.3g} s or more, "
+                f"the target is {self.target:g} s",
                 f"slots = {load.offered(load.panic):.1f} busy + {load.waiting} waiting × {load.run_time:.3g} s "
                 f"÷ {within:.3g} s = {slots:.1f}; ÷ {load.pool_slots} a pool",
                 panic=pools >= _PANIC_AT * load.pools,

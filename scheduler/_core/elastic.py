@@ -97,15 +97,13 @@ class Elastic(Quarantine):
     def _look(self, scaled: Scaled, lines: list[Line], now: float) -> tuple[dict[int, int], float]:
         """Look at a group; return what waits for it by priority, and since when the oldest does."""
         waiting: dict[int, int] = {}
-        heads: list[tuple[int, float]] = []
         oldest = now
         for line in lines:
             for priority, count, since in line.levels():
                 waiting[priority] = waiting.get(priority, 0) + count
                 if since is not None:
-                    heads.append((priority, now - since))
                     oldest = min(oldest, since)
-        scaled.flow.look(scaled.group, now, sum(waiting.values()), heads)
+        scaled.flow.look(scaled.group, now, sum(waiting.values()), now - oldest)
         return waiting, oldest
 
     def _evaluate(self, scaled: Scaled, lines: list[Line], now: float) -> None:

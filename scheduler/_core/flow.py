@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from policies.contracts import Window
@@ -41,7 +41,7 @@ class Look(NamedTuple):
     run_squares: float
     waiting: int
     in_use: float
-    least_wait: float
+    oldest: float
     saturated: bool
 
 
@@ -90,23 +90,16 @@ class Flow:
         """Take note of how long a pool took to start."""
         self.start_up = seconds if not self.start_up else _NEW * seconds + (1 - _NEW) * self.start_up
 
-    def look(self, group: GroupRecord, now: float, waiting: int, heads: Iterable[tuple[int, float]]) -> None:
-        """Look at the group; `heads` are priority and age of the jobs at the head of what waits for it."""
+    def look(self, group: GroupRecord, now: float, waiting: int, oldest: float) -> None:
+        """Look at the group; `oldest` is how long the job has waited that has waited longest."""
         started = ended = 0
         run_total = run_squares = 0.0
-        least: dict[int, float] = {}
-        for priority, meter in group.meters.items():
+        for meter in group.meters.values():
             meter.fold()
             started += meter.started
             ended += meter.ended
             run_total += meter.run_total
             run_squares += meter.run_squares
-            if meter.least_wait != math.inf:
-                least[priority] = meter.least_wait
-                meter.least_wait = math.inf
-        for priority, age in heads:
-            if priority not in least:
-                least[priority] = age
         in_use, slots = usage(group)
         look = Look(
             time=now,
@@ -116,7 +109,7 @@ class Flow:
             run_squares=run_squares,
             waiting=waiting,
             in_use=in_use,
-            least_wait=max(least.values(), default=0.0),
+            oldest=oldest,
             saturated=waiting > 0 and in_use >= slots,
         )
         self._fine.append(look)
@@ -161,7 +154,7 @@ def _trim(looks: deque[Look], since: float) -> None:
 def _summed(looks: Sequence[Look]) -> Look:
     return looks[-1]._replace(
         in_use=sum(look.in_use for look in looks) / len(looks),
-        least_wait=min(look.least_wait for look in looks),
+        oldest=min(look.oldest for look in looks),
         saturated=all(look.saturated for look in looks),
     )
 
@@ -178,7 +171,7 @@ def _window(looks: Sequence[Look]) -> Window:
         if look is first:
             continue
         in_use += look.in_use
-        least = min(least, look.least_wait)
+        least = min(least, look.oldest)
         saturated = saturated and look.saturated
     return Window(
         seconds=last.time - first.time,

@@ -34,6 +34,9 @@ from .states import WAITING
 #: More than the five named priorities; otherwise arbitrary.
 IDLE_RUNS_MAX = 16
 
+#: Jobs at the head of a line that are looked at for who has waited longest. Arbitrary.
+HEADS = 8
+
 
 def order(job: Job) -> tuple[float, int]:
     """Return what jobs are ordered by: their key, then their arrival."""
@@ -192,7 +195,7 @@ class LevelLine:
                 run.dead -= 1
             count = len(run) - run.dead + len(run.returned)
             if count:
-                first = run.first()
+                first = run[0] if run else run.first()  # who came back has not waited since it came
                 yield first.priority, count, first.waiting_since
 
     def before(self, place: tuple[float, int]) -> int:
@@ -285,11 +288,13 @@ class KeyLine:
             del self._counts[priority]
 
     def levels(self) -> Iterator[tuple[int, int, float | None]]:
-        """Iterate over the priorities, see `Line`; only of the first job is it known since when it waits."""
+        """Iterate over the priorities, see `Line`; only of one near the head is it known since when it waits."""
+        heads = [job for _, _, job in self._places.islice(0, HEADS)]
         for priority, count in self._counts.items():
-            head = self.best
-            known = head is not None and head.options.priority == priority
-            yield priority, count, head.waiting_since if known and head is not None else None
+            waits = [
+                job.waiting_since for job in heads if job.options.priority == priority and not job.attempt
+            ]
+            yield priority, count, min(waits, default=None)
 
     def before(self, place: tuple[float, int]) -> int:
         """Return how many jobs start before one of this key and arrival. Cost: O(log n)."""
