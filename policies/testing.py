@@ -91,9 +91,7 @@ def check_routing_policy(policy: RoutingPolicy, *, names: Mapping[str, object] |
     fades = decay is None or (_finite(decay) and decay > 0)
     _require(fades, policy, "run_time_decay is seconds > 0, or None", repr(decay))
     dice = (*_ENDS, *map(_Dice, range(8)))
-    cases = [
-        _Case((job, pools), throw) for job, pools, throw in product(_jobs()[:2], _pool_lists(), dice)
-    ]
+    cases = [_Case((job, pools), throw) for job, pools, throw in product(_jobs()[:2], _pool_lists(), dice)]
     _check_answers(policy, policy.choose, cases, _one_of_the_pools)
     _check_value(policy, names)
 

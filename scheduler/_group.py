@@ -87,11 +87,15 @@ class PoolGroup:
     def _check_lending(self) -> None:
         name = self.name
         if not isinstance(self.lends, bool):
-            raise TypeError(f"PoolGroup({name!r}, lends=) must be True or False, not {reprlib.repr(self.lends)}")
+            raise TypeError(
+                f"PoolGroup({name!r}, lends=) must be True or False, not {reprlib.repr(self.lends)}"
+            )
         check_whole(f"PoolGroup({name!r}, keep=)", self.keep, at_least=0)
         if not self.lends:
             if self.keep != 1:
-                raise ValueError(f"PoolGroup({name!r}) has keep={self.keep} and lends nothing; add lends=True")
+                raise ValueError(
+                    f"PoolGroup({name!r}) has keep={self.keep} and lends nothing; add lends=True"
+                )
             return
         if self.reserve_for is None:
             raise ValueError(

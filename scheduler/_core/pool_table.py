@@ -343,11 +343,13 @@ class PoolTable:
         """Drop a pool that has stopped; its id is never used again."""
         pool.group.pools.remove(pool)
 
-    def places(self, priority: int, tags: frozenset[str], *, coroutine: bool) -> tuple[GroupRecord | Loan, ...]:
+    def places(
+        self, priority: int, tags: frozenset[str], *, coroutine: bool
+    ) -> tuple[GroupRecord | Loan, ...]:
         """Return every group that takes a job like this, and every loan it may be given."""
-        groups = self.groups.values()
-        loans = (group.loan for group in groups if group.loan is not None)
-        return tuple(place for place in (*groups, *loans) if place.takes(priority, tags, coroutine=coroutine))
+        places: list[GroupRecord | Loan] = list(self.groups.values())
+        places += [group.loan for group in self.groups.values() if group.loan is not None]
+        return tuple(place for place in places if place.takes(priority, tags, coroutine=coroutine))
 
     def __iter__(self) -> Iterator[PoolRecord]:
         for group in self.groups.values():

@@ -162,9 +162,11 @@ class World:
         """Check the jobs that a dispatch started: each was the first that had a free slot just then."""
         for slot in self.core.left.starts:
             able = [group for group in free if free[group]]
-            for group in free:
-                if group.loan and free[group] > group.keep and not self.reference.next_for([group]):
-                    able.append(group.loan)
+            able += [
+                group.loan
+                for group in free
+                if group.loan and free[group] > group.keep and not self.reference.next_for([group])
+            ]
             expected = self.reference.next_for(able)
             assert slot.job is expected, f"job {slot.job.id} started, job {expected and expected.id} was next"
             self.reference.waiting.remove(expected)
@@ -194,8 +196,9 @@ class World:
         if isinstance(slot, Slot):
             self.calls.append((slot, slot.attempt))
             group = slot.pool.group
-            in_turn = self.reference.next_for([group, *([group.loan] if group.loan else [])]) is None
+            in_turn = self.reference.next_for([group]) is None
             if group.loan in job.line.groups:
+                in_turn = in_turn and self.reference.next_for([group.loan]) is None
                 assert group.free >= group.keep, "a slot was lent that the group keeps"
             assert in_turn or slot.worker == "caller", (
                 "a newcomer overtook a job that waits for the same slot"
