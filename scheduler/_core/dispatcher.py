@@ -50,7 +50,7 @@ class Dispatcher:
             if group.free:
                 pools = group.pools
                 pool = pools[0] if len(pools) == 1 else self._route(job, pools)
-                group.free -= 1
+                pool.group.free -= 1  # not `group.free`: that may be a loan
                 pool.touched = True
                 slot: Slot = pool.free.pop()
                 return slot

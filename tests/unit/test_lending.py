@@ -177,3 +177,19 @@ def test_a_group_that_does_not_lend_is_still_no_place_for_others():
 
     with pytest.raises(NoEligiblePool, match="reserved for more urgent jobs"):
         simulator.submit(1.0)
+
+
+def test_jobs_that_borrow_are_a_reason_to_open_another_pool():
+    """With one group for all, most of its load may be borrowers, and it must grow for them too."""
+    simulator = Simulator(
+        PoolGroup("io", ThreadPool(slots=2), max_pools=3, reserve_for=Priority.HIGH, lends=True),
+        check_every=1,
+    )
+    for number in range(100):
+        simulator.submit(1.0, at=number * 0.1)
+    most = []
+    for second in range(1, 30):
+        simulator.at(float(second), lambda: most.append(len(simulator.pools())))
+    simulator.run()
+
+    assert 3 == max(most)
