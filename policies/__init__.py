@@ -3,7 +3,8 @@
 =================  ===================================================
 ordering           `StrictPriority`, `Aging`
 admission          `Block`, `Reject`, `ShedLowest`, `CallerRuns`, `CoDel`
-routing            `LeastLoaded`, `Pack`
+routing            `Pack`, `LeastLoaded`, `RoundRobin`, `TwoRandomChoices`,
+                   `PeakEwma`, `Affinity`
 retry              `NoRetry`, `FixedBackoff`, `ExponentialBackoff`
 scaling            `FixedPools`, `QueueDelay`, `TargetUtilization`, `SquareRootStaffing`
 =================  ===================================================
@@ -33,7 +34,7 @@ from .contracts import (
 )
 from .ordering import Aging, StrictPriority
 from .retry import ExponentialBackoff, FixedBackoff, NoRetry
-from .routing import LeastLoaded, Pack
+from .routing import Affinity, LeastLoaded, Pack, PeakEwma, RoundRobin, TwoRandomChoices
 from .scaling import FixedPools, QueueDelay, SquareRootStaffing, TargetUtilization
 
 __distribution__ = "two-tier-scheduler"
@@ -42,6 +43,7 @@ __all__ = [
     "Admission",
     "AdmissionPolicy",
     "Advice",
+    "Affinity",
     "Aging",
     "Block",
     "CallerRuns",
@@ -57,17 +59,20 @@ __all__ = [
     "NoRetry",
     "OrderingPolicy",
     "Pack",
+    "PeakEwma",
     "PoolView",
     "QueueDelay",
     "QueueView",
     "Reject",
     "RetryPolicy",
+    "RoundRobin",
     "RoutingPolicy",
     "ScalingPolicy",
     "ShedLowest",
     "SquareRootStaffing",
     "StrictPriority",
     "TargetUtilization",
+    "TwoRandomChoices",
     "Uniform",
     "Window",
 ]

@@ -23,11 +23,12 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from operator import attrgetter
 
 from sortedcontainers import SortedDict, SortedList
 
 from .job import Job, Line
-from .pool_table import GroupRecord
+from .pool_table import GroupRecord, Loan
 from .states import WAITING
 
 #: Empty runs a line keeps, so that a level that empties and fills again costs nothing.
@@ -76,7 +77,7 @@ class LevelLine:
 
     __slots__ = ("_runs", "best", "broken", "groups", "taken")
 
-    def __init__(self, groups: tuple[GroupRecord, ...]) -> None:
+    def __init__(self, groups: tuple[GroupRecord | Loan, ...]) -> None:
         self.groups = groups
         self.broken = all(group.broken is not None for group in groups)
         self.taken: Job | None = None
@@ -236,7 +237,7 @@ class KeyLine:
 
     __slots__ = ("_counts", "_places", "best", "broken", "groups", "taken")
 
-    def __init__(self, groups: tuple[GroupRecord, ...]) -> None:
+    def __init__(self, groups: tuple[GroupRecord | Loan, ...]) -> None:
         self.groups = groups
         self.broken = all(group.broken is not None for group in groups)
         self.taken: Job | None = None
@@ -337,8 +338,12 @@ class FrontQueue:
         self.lines: dict[tuple[int, ...], LevelLine | KeyLine] = {}
         self._line_type: type[LevelLine | KeyLine] = LevelLine if few_keys else KeyLine
 
-    def line(self, groups: tuple[GroupRecord, ...]) -> Line:
-        """Return the line of jobs that exactly these groups may take, opening it on first use."""
+    def line(self, groups: tuple[GroupRecord | Loan, ...]) -> Line:
+        """Return the line of jobs that exactly these groups may take, opening it on first use.
+
+        Its groups stand in spill-over order, so that nobody has to look for the first with a free slot.
+        """
+        groups = tuple(sorted(groups, key=attrgetter("rank")))
         indexes = tuple(group.index for group in groups)
         line = self.lines.get(indexes)
         if line is None:
