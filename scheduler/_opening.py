@@ -94,6 +94,10 @@ class Opening(Desk):
         try:
             if not self.turn(up):
                 runner.drain()
+        except BaseException:
+            if pool.runner is not runner:  # an interrupt: whoever pays for it opens another one
+                runner.drain()
+            raise
         finally:
             front.opened.set()
 
