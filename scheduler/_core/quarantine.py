@@ -35,7 +35,7 @@ class Quarantine(Capacity):
         if grace is None or slot.pool is self.caller:
             return
         self._watched += 1
-        heappush(self.overdue, (now + grace, self._watched, slot, slot.attempt))
+        heappush(self.overdue, (now + grace, self._watched, slot, slot.job, slot.attempt))
         self.dirty = True
 
     _watched = 0
@@ -47,9 +47,10 @@ class Quarantine(Capacity):
     def find_stuck(self, now: float) -> None:
         """Mark the calls whose grace is over, and quarantine their pools. Cost: O(calls that are due)."""
         while self.overdue and self.overdue[0][0] <= now:
-            _, _, slot, attempt = heappop(self.overdue)
+            _, _, slot, job, attempt = heappop(self.overdue)
             pool = slot.pool
-            if slot.stuck or not slot.overdue or slot.attempt != attempt or pool not in pool.group.pools:
+            returned = not slot.overdue or slot.job is not job or slot.attempt != attempt
+            if returned or slot.stuck or pool not in pool.group.pools:
                 continue
             slot.stuck = True
             if self.observed:
@@ -67,13 +68,13 @@ class Quarantine(Capacity):
 
     def watch_again(self, now: float) -> None:
         """Make good what a torn turn may have left undone. Cost: O(slots)."""
-        self.overdue = [entry for entry in self.overdue if entry[2].overdue]
+        watched = {(slot.worker, job, attempt) for _, _, slot, job, attempt in self.overdue}
         heapify(self.overdue)
-        watched = {id(entry[2]) for entry in self.overdue}
         for pool in list(self.pools):
             for slot in pool.all_slots:
                 slot.stuck = slot.stuck and slot.overdue
-                if slot.overdue and not slot.stuck and not pool.group.kills and id(slot) not in watched:
+                known = slot.stuck or pool.group.kills or (slot.worker, slot.job, slot.attempt) in watched
+                if slot.overdue and not known:
                     self.watch_stuck(slot, now)
             self._judge(pool, now)
         for group in self.pools.groups.values():
