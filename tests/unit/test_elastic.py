@@ -472,8 +472,8 @@ def test_a_group_without_a_pool_sleeps_until_it_may_open_one(elastic):
 # After a torn turn
 
 
-class TornError(BaseException):
-    """Stands for Ctrl-C."""
+class TornError(KeyboardInterrupt):
+    """Ctrl-C, told from one of the person at the keyboard."""
 
 
 def every_step(act):
