@@ -6,7 +6,8 @@ A bad policy cannot hurt, because the rules are here and the same for all:
 2. Up fast, but not at once: within one panic window at most as many pools as there are, or four.
 3. After a pool has failed, a wait that doubles with each further one; what drains may be taken back meanwhile.
 4. Down slowly: only to the highest number wanted within the last stable window, one pool at a time, never in
-   panic, never within a stable window of an addition, and never the last one that takes jobs.
+   panic, never within a stable window of an addition, and never one of the last
+   ``min_pools`` that take jobs.
 5. An addition that did not raise the throughput (`effect`) is undone, and not tried again for a while that
    doubles each time.
 
@@ -165,8 +166,8 @@ class Scaled:
             rule, why = "starting", "pools are still starting"
         elif load.draining:
             rule, why = "one", "one pool at a time, and one is still draining"
-        elif len(load.idle) < 2:
-            rule, why = "last", "no other pool takes jobs"
+        elif len(load.idle) <= load.min_pools:  # the others start again when somebody uncordons them
+            rule, why = "last", f"only {len(load.idle)} pools take jobs, and min_pools={load.min_pools}"
         elif now - self.grown_at < stable:
             rule, why = "grown", f"nothing is drained within {stable:.2f} s of an addition"
         elif now - self.changed_at < self.flow.panic_length:

@@ -137,12 +137,11 @@ class Elastic(Quarantine):
                 self._decided(scaled, "add", opened, order, load)
         elif order.drain:
             candidates = [pool for pool in scaled.group.pools if pool.state is PoolState.ACCEPTING]
-            if len(candidates) > scaled.group.min_pools:  # those that somebody cordoned do not count here
-                pool = min(reversed(candidates), key=lambda pool: _keep(pool, order.pool))
-                seen = tuple((pool.pool_id, pool.in_use, now - pool.idle_since) for pool in candidates)
-                scaled.changed(now)
-                self._decided(scaled, "drain", [pool], order, load, seen)
-                self.drain(pool, now, released=True)
+            pool = min(reversed(candidates), key=lambda pool: _keep(pool, order.pool))
+            seen = tuple((pool.pool_id, pool.in_use, now - pool.idle_since) for pool in candidates)
+            scaled.changed(now)
+            self._decided(scaled, "drain", [pool], order, load, seen)
+            self.drain(pool, now, released=True)
         else:
             self._held(scaled, order, load)
 

@@ -253,11 +253,15 @@ def test_rule_4_drains_keep_a_distance(scaled):
     assert ["pace", None] == [rule_for(group, a_load(3, at=1000.0 + at))[2] for at in (PANIC - 0.01, PANIC)]
 
 
-def test_rule_4_never_the_last_one_that_takes_jobs(scaled):
+def test_rule_4_never_one_of_the_last_that_take_jobs(scaled):
     """A pool that is cordoned counts, and runs nothing."""
     order, _ = decide(scaled(1), a_load(2, idle=(("io-1", 9.0),)))
 
-    assert (False, "last", "no other pool takes jobs") == (order.drain, order.rule, order.limited_by)
+    assert (False, "last", "only 1 pools take jobs, and min_pools=1") == (
+        order.drain,
+        order.rule,
+        order.limited_by,
+    )
 
 
 # 5. What did not help

@@ -79,6 +79,6 @@ def test_a_group_that_does_not_scale_is_explained_too(by_hand, group):
     told = str(hand.core.explain(hand.core.pools.groups["io"], 0.0))
 
     assert (
-        "group 'io': 1 pools (at least 1, no maximum), 1 of 2 slots in use, scaled by nothing by itself; "
+        "group 'io': 1 pools (at least 1, no maximum), 1 of 2 slots in use, scaled by hand alone; "
         "nothing has been decided yet"
     ) == told
