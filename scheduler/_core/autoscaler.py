@@ -109,9 +109,7 @@ class Scaled:
         """Ask the policy, and return what the rules let happen. Cost: that of the policy, and O(1) amortised."""
         now = load.time
         try:
-            advice = self.policy.scale(load)
-            if not isinstance(advice, Advice) or type(advice.pools) is not int:
-                raise TypeError(f"scale() must return an Advice with a whole number of pools, not {advice!r}")
+            advice = _checked(self.policy.scale(load))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -219,3 +217,10 @@ class Scaled:
                 "; if these jobs compute in Python, give them a group of processes: ProcessPool(slots=...)"
             )
         return text
+
+
+def _checked(advice: object) -> Advice:
+    pools: object = getattr(advice, "pools", None)
+    if not isinstance(advice, Advice) or type(pools) is not int:
+        raise TypeError(f"scale() must return an Advice with a whole number of pools, not {advice!r}")
+    return advice

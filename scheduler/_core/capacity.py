@@ -42,7 +42,9 @@ class Capacity(FullQueue):
         self.now = now
         if pool.state is PoolState.STARTING and pool.group.name in self.scaled:
             scaled = self.scaled[pool.group.name]
-            if pool.group.announces:  # its first worker is up; of others one hears when they run their first call
+            if (
+                pool.group.announces
+            ):  # its first worker is up; of others one hears when they run their first call
                 scaled.failures = 0
             scaled.flow.started_up(now - pool.started_at)
         pool.idle_since = now

@@ -105,7 +105,9 @@ class Quarantine(Capacity):
         )
         limit = None
         if replacement is None:
-            limit = f"{group.replaced_pools()} pools are replaced and replacements_max={group.replacements_max}"
+            limit = (
+                f"{group.replaced_pools()} pools are replaced and replacements_max={group.replacements_max}"
+            )
         self._write(group, replacement, before, reason, now, limit)
 
     def _write(
@@ -150,7 +152,9 @@ class Quarantine(Capacity):
                 fresh = self.open_pool(group, now, instead_of=pool)
                 self._write(group, fresh, before, f"{pool.pool_id} may be replaced at last", now)
 
-    def open_pool(self, group: GroupRecord, now: float, *, instead_of: PoolRecord | None = None) -> PoolRecord:
+    def open_pool(
+        self, group: GroupRecord, now: float, *, instead_of: PoolRecord | None = None
+    ) -> PoolRecord:
         """Put one more pool on the books, STARTING, and leave it to be opened for real."""
         pool = self.make_pool(group, now)
         self.left.opens.append(pool)  # first, or an interrupt would leave a pool that nobody opens: `mend`

@@ -111,7 +111,9 @@ class World:
         by_hand = getattr(self, stimulus)(*arguments)
         left = self.take()
         self.trace.append((stimulus, self.now, *before.compare(self, stimulus, by_hand or set(), left)))
-        check(self.core)  # a stimulus too: its snapshot folds the meters, and floats are then summed in other groups
+        check(
+            self.core
+        )  # a stimulus too: its snapshot folds the meters, and floats are then summed in other groups
 
     def take(self):
         left, self.core.left = self.core.left, Left()
@@ -128,7 +130,9 @@ class World:
     # Jobs
 
     def submit(self, options):
-        groups = [g for g in (self.io, self.fixed) if g.takes(options.priority, options.tags, coroutine=False)]
+        groups = [
+            g for g in (self.io, self.fixed) if g.takes(options.priority, options.tags, coroutine=False)
+        ]
         line = self.core.queue.line(tuple(groups))
         if self.closed or line.broken or self.core.queue.held >= self.core.queue.capacity:
             return
@@ -288,7 +292,11 @@ class Seen:
             if "drain" in acted:
                 assert now >= group.min_pools, "scaling went below the minimum"
                 assert any(pool.state is ACCEPTING for pool in group.pools), "nobody takes jobs any more"
-            if stimulus in ("advance", "finish", "submit", "mend") and not acted & {"add", "take back", "drain"}:
+            if stimulus in ("advance", "finish", "submit", "mend") and not acted & {
+                "add",
+                "take back",
+                "drain",
+            }:
                 assert now == before, "the number of pools changed, and nobody decided that"
             alive = sum(pool.state in ALIVE for pool in group.pools)
             assert group.max_pools is None or alive <= group.max_pools + group.replacements_max
@@ -318,7 +326,15 @@ class Seen:
 numbers = st.integers(0, 50)
 priorities = st.sampled_from([0, 10, 20, 20, 20, 30])
 limits = st.sampled_from(
-    [{}, {}, {"run_timeout": 0.5}, {"run_timeout": 0.5}, {"deadline": 2.0}, {"queue_timeout": 1.0}, {"delay": 1.0}]
+    [
+        {},
+        {},
+        {"run_timeout": 0.5},
+        {"run_timeout": 0.5},
+        {"deadline": 2.0},
+        {"queue_timeout": 1.0},
+        {"delay": 1.0},
+    ]
 )
 retries = st.sampled_from([None, None, FixedBackoff(delay=0.3, attempts_max=3)])
 tags = st.sampled_from([frozenset(), frozenset({"io"}), frozenset({"io"}), frozenset({"fixed"})])
@@ -448,7 +464,9 @@ class ElasticMachine(RuleBasedStateMachine):
         if not hasattr(self, "world") or self.world.closed:
             return
         core = self.world.core
-        waits = any(line.best is not None and self.world.io in line.groups for line in core.queue.lines.values())
+        waits = any(
+            line.best is not None and self.world.io in line.groups for line in core.queue.lines.values()
+        )
         assert core.paused or not waits or core.next_look() < math.inf
 
     @invariant()
@@ -490,7 +508,9 @@ class ElasticMachine(RuleBasedStateMachine):
             assert [] == list(world.core.pools), "a pool outlived the closing"
             return
         left = [job for job in world.jobs if not job.state.settled]
-        gone = any(not any(pool.state is ACCEPTING for pool in group.pools) for group in (world.io, world.fixed))
+        gone = any(
+            not any(pool.state is ACCEPTING for pool in group.pools) for group in (world.io, world.fixed)
+        )
         assert gone or not left, f"{len(left)} jobs never ended"
         assert world.core.next_deadline() == math.inf, "it never comes to rest"
         assert world.io.capacity_pools() >= world.io.min_pools, "a group stayed below its minimum"

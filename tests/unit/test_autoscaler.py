@@ -78,7 +78,15 @@ def test_rule_1_fewer_than_the_minimum_are_made_up_for_whatever_is_wanted(scaled
 
 @pytest.mark.parametrize(
     "nonsense",
-    [ValueError("it raised"), 3.5, "more", object(), Advice(pools=True), Advice(pools=1.5), Advice(pools=math.nan)],
+    [
+        ValueError("it raised"),
+        3.5,
+        "more",
+        object(),
+        Advice(pools=True),
+        Advice(pools=1.5),
+        Advice(pools=math.nan),
+    ],
     ids=repr,
 )
 def test_a_policy_that_fails_or_answers_nonsense_holds(scaled, nonsense):
@@ -242,7 +250,9 @@ def test_rule_4_never_soon_after_an_addition(scaled):
     group = scaled(1)
     group.changed(1000.0, grown=1)
 
-    assert ["grown", None] == [rule_for(group, a_load(2, at=1000.0 + at))[2] for at in (STABLE - 0.01, STABLE)]
+    assert ["grown", None] == [
+        rule_for(group, a_load(2, at=1000.0 + at))[2] for at in (STABLE - 0.01, STABLE)
+    ]
 
 
 def test_rule_4_drains_keep_a_distance(scaled):

@@ -59,7 +59,9 @@ def test_several_pools_are_named():
 
 def test_an_explanation_tells_how_things_stand_and_what_was_decided_when():
     """How long ago is what one wants to know; the clock's seconds mean nothing to anybody."""
-    told = str(Explanation(time=10.0, group="io", decisions=(a_decision(), a_decision("hold")), now="2 pools"))
+    told = str(
+        Explanation(time=10.0, group="io", decisions=(a_decision(), a_decision("hold")), now="2 pools")
+    )
 
     assert told.startswith("group 'io': 2 pools\n  7.00 s ago, with 1 pool, it opened io-2")
     assert 2 == told.count("7.00 s ago")

@@ -25,10 +25,9 @@ def verdict(ended, *, at=10.0, effect=None, **known):
     return found if found is None else found.helped
 
 
-def busy(seconds=10.0, completions=400, *, saturated=True, deviation=0.0):
-    return Window(
-        seconds=seconds, completions=completions, run_time=0.1, deviation=deviation, saturated=saturated
-    )
+def busy(seconds=10.0, completions=400, *, saturated=True, deviation=0.0, in_use=0.0):
+    known = {"saturated": saturated, "deviation": deviation, "in_use": in_use}
+    return Window(seconds=seconds, completions=completions, run_time=0.1, **known)
 
 
 def test_twice_the_throughput_for_twice_the_slots_helped():
@@ -95,12 +94,15 @@ def test_a_rough_rate_does_not_condemn_one_pool_among_many():
     assert [None, False] == [verdict(400, effect=rough, slots=5), verdict(400, effect=rough, slots=8)]
 
 
-def test_before_prefers_what_was_measured_while_all_slots_were_in_use():
-    """Only then is the throughput that of the slots."""
-    sudden = before(a_load(panic=busy(1.0, 100), stable=busy()))
-    steady = before(a_load(panic=busy(saturated=False), stable=busy()))
+def test_before_takes_the_longest_window_in_which_these_slots_were_in_use():
+    """The more jobs have ended, the surer; but a throughput of other slots says nothing of these."""
+    steady = before(a_load(in_use=8, panic=busy(1.0, 100), stable=busy(in_use=8.0)))
+    changed = before(a_load(in_use=8, panic=busy(1.0, 100), stable=busy(in_use=5.2)))
+    sudden = before(a_load(in_use=8, panic=busy(1.0, 100), stable=busy(saturated=False)))
 
-    assert [(100.0, False), (40.0, False)] == [(each.rate, each.rough) for each in (sudden, steady)]
+    assert [(40.0, False), (100.0, False), (100.0, False)] == [
+        (each.rate, each.rough) for each in (steady, changed, sudden)
+    ]
 
 
 def test_before_reckons_from_run_times_where_slots_were_never_all_in_use():

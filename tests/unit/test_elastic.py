@@ -1,23 +1,29 @@
 """Looking at groups and changing them: when somebody looks, what is done, and what is left behind for the driver."""
 
+import itertools
 import math
 import sys
 
 import pytest
 
 from policies import FixedBackoff, FixedPools, Pack, QueueDelay
+from pools import ThreadPool
+from scheduler import PoolGroup
 from scheduler._core.elastic import QUIET
 from scheduler._core.invariants import check
+from scheduler.simulation import Simulator
 
 
 @pytest.fixture
 def elastic(by_hand, group, says):
     """Make a core with one group of two slots a pool that scales as the test says; `says` is its policy."""
 
-    def make(wanted=None, *, pools=1, capacity=100, **settings):
+    def make(wanted=None, *, pools=1, capacity=100, observed=True, **settings):
         policy = settings.pop("policy", None) or says(wanted)
         known = {"slots": 2, "max_pools": 9, "scaling": policy}
-        hand = by_hand(group("io", **known | settings), pools=pools, routing=Pack(), capacity=capacity)
+        hand = by_hand(
+            group("io", **known | settings), pools=pools, routing=Pack(), capacity=capacity, observed=observed
+        )
         hand.says = policy
         hand.scaled = hand.core.scaled.get("io")
         return hand
@@ -224,9 +230,6 @@ def test_groups_of_a_fixed_size_cost_nothing(by_hand, group):
 
 def test_fixed_pools_are_not_even_asked():
     """The policy exists to be written down."""
-    from pools import ThreadPool
-    from scheduler import PoolGroup
-
     assert PoolGroup("io", ThreadPool(slots=1), max_pools=4, scaling=FixedPools()).scales is None
 
 
@@ -337,7 +340,10 @@ def test_a_drain_names_every_pool_that_could_have_gone(elastic):
     hand, pool_id = drained(elastic)
     decision = hand.core.pools.groups["io"].decisions[-1]
 
-    assert (("io-1", "io-2"), (pool_id,)) == (tuple(pool for pool, _, _ in decision.candidates), decision.pools)
+    assert (("io-1", "io-2"), (pool_id,)) == (
+        tuple(pool for pool, _, _ in decision.candidates),
+        decision.pools,
+    )
 
 
 def test_the_least_busy_pool_goes_and_of_those_the_newest(elastic):
@@ -407,7 +413,9 @@ def test_what_was_taken_back_is_measured_too(elastic):
     look(hand)
     hand.core._measured(hand.scaled, "it helped", hand.now)
 
-    assert ["it helped"] == [d.effect for d in hand.core.pools.groups["io"].decisions if d.action == "take back"]
+    assert ["it helped"] == [
+        d.effect for d in hand.core.pools.groups["io"].decisions if d.action == "take back"
+    ]
     assert ["it helped"] == [event.effect for event in hand.told("ScalingMeasured")] or hand.take() is None
 
 
@@ -424,10 +432,13 @@ def test_a_pool_that_fails_to_start_is_tried_again_later_and_later(elastic):
             look(hand)
         moments.append(hand.now)
         hand.fails(hand.opening[0])
-    waits = [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+    waits = [later - earlier for earlier, later in itertools.pairwise(moments)]
 
     assert [pytest.approx(seconds, abs=0.2) for seconds in (1.0, 2.0, 4.0)] == waits
-    assert "3 pools in a row failed" in [d for d in hand.core.pools.groups["io"].decisions if d.action == "hold"][-1].limited_by
+    assert (
+        "3 pools in a row failed"
+        in [d for d in hand.core.pools.groups["io"].decisions if d.action == "hold"][-1].limited_by
+    )
 
 
 def test_a_pool_that_breaks_with_its_first_call_counts_as_one_that_failed_to_start(elastic):
@@ -440,7 +451,7 @@ def test_a_pool_that_breaks_with_its_first_call_counts_as_one_that_failed_to_sta
             look(hand)
         moments.append(hand.now)
         hand.up(hand.opening[0])
-    waits = [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+    waits = [later - earlier for earlier, later in itertools.pairwise(moments)]
 
     assert [pytest.approx(seconds, abs=0.2) for seconds in (2.0, 4.0, 8.0)] == waits
 
@@ -460,13 +471,15 @@ def test_a_group_that_lost_its_last_pool_gets_another_without_a_job(elastic):
 def test_a_group_without_a_pool_sleeps_until_it_may_open_one(elastic):
     """There is nothing else to look at."""
     hand = elastic()
+    looks = []
     for _ in range(6):
         hand.fails(next(iter(states(hand))))
-        for turn in range(1, 9):
+        looks.append(0)
+        while not hand.opening:
             look(hand)
-            if hand.opening:
-                break
-    assert turn < 5
+            looks[-1] += 1
+
+    assert (6, True) == (len(looks), max(looks) < 5)
 
 
 # After a torn turn
@@ -577,7 +590,9 @@ def test_a_torn_quarantine_is_made_good(elastic):
         torn += 1
         whole(hand)
         hand.advance(1.0)  # whoever was not marked yet is watched anew
-        assert ["QUARANTINED", "STARTING"] == list(states(hand).values())  # one id may be lost, and is not used again
+        assert ["QUARANTINED", "STARTING"] == list(
+            states(hand).values()
+        )  # one id may be lost, and is not used again
         assert 1 == hand.core.pools.groups["io"].capacity_pools()
     assert torn > 10
 
@@ -620,3 +635,49 @@ def test_closing_ends_the_scaling_and_nothing_else(elastic):
 
     assert (["io-1", "io-2", "io-3"], math.inf) == (list(states(hand)), hand.core.next_deadline())
     assert 5 == len(hand.started)
+
+
+def test_a_pool_whose_worker_is_up_ends_a_row_of_failures(elastic):
+    """Of processes one hears at once that they run, and the next failure is the first of another row."""
+    hand = elastic(2, announces=True, pools=0)
+    hand.core.look_anew(0.0)
+    while not hand.opening:
+        look(hand)
+    hand.fails(hand.opening[0])
+    before = hand.scaled.failures
+    while not hand.opening:
+        look(hand)
+    hand.tell("ready", hand.pool(hand.opening[0]).all_slots[0], "io-2/1")
+
+    assert (1, 0) == (before, hand.scaled.failures)
+
+
+def test_nothing_needs_an_observer(elastic):
+    """Events are made only while somebody listens; all else must not depend on it."""
+    hand = elastic(2, slots=1, stuck_after=1.0, observed=False)
+    hand.submit("hangs", run_timeout=1.0)
+    look(hand)
+    hand.up("io-2")
+    hand.advance(max(0.0, 1.0 - hand.now))
+    hand.advance(1.0)
+
+    assert ({"io-1": "QUARANTINED", "io-2": "ACCEPTING", "io-3": "STARTING"}, []) == (
+        states(hand),
+        hand.events,
+    )
+
+
+def test_work_that_gains_nothing_from_more_slots_keeps_what_it_has():
+    """Python that computes on threads: the growth is tried, measured, undone, and not tried again soon."""
+    sim = Simulator(
+        PoolGroup("io", ThreadPool(slots=2), max_pools=4), slowdown=lambda running: max(1.0, running / 2)
+    )
+    sim.source((number / 120, 0.02) for number in range(120 * 60))
+    sim.run(until=60.0)
+    decisions = sim.explain("io").decisions
+    verdicts = [decision.effect for decision in decisions if decision.effect]
+
+    assert verdicts
+    assert all("it did not help, and is undone" in verdict for verdict in verdicts)
+    assert "did not help, and are tried again" in decisions[-1].limited_by
+    assert 1 == len(sim.pools())

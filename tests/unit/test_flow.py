@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies import Aging, FixedBackoff, StrictPriority
 from scheduler._core.flow import LOOKS, PANIC_MAX, STABLE_MAX, STABLE_MIN, TICK_MAX, TICK_MIN, Flow
 from scheduler._core.pool_table import GroupRecord, PoolTable
 from scheduler._core.states import PoolState
@@ -175,8 +176,6 @@ def test_a_flow_that_has_seen_nothing_says_so():
 @pytest.mark.parametrize("ordering", ["levels", "keys"])
 def test_levels_count_who_waits_whoever_went_from_the_middle(by_hand, ordering):
     """Cancelled jobs stay in a run for a while, and jobs that come back are kept apart."""
-    from policies import Aging, FixedBackoff, StrictPriority
-
     policies = {"levels": StrictPriority(), "keys": Aging(seconds_per_level=1.0)}
     hand = by_hand(ordering=policies[ordering])
     dice = random.Random(3)
@@ -200,8 +199,6 @@ def test_levels_count_who_waits_whoever_went_from_the_middle(by_hand, ordering):
 
 def test_who_came_back_for_another_attempt_does_not_hide_who_waits(by_hand):
     """It stands at the head of its line and has waited a moment: the others have waited for an hour."""
-    from policies import FixedBackoff
-
     hand = by_hand()
     hand.submit("fails", retry=FixedBackoff(delay=1.0))
     hand.submit("waits")
@@ -222,4 +219,6 @@ def test_a_window_without_an_end_has_no_infinite_wait(by_hand, group, says):
     hand.advance(1.0)
     scaled = hand.core.scaled["io"]
 
-    assert all(math.isfinite(value) for value in (scaled.flow.panic().least_wait, scaled.flow.stable().least_wait))
+    assert all(
+        math.isfinite(value) for value in (scaled.flow.panic().least_wait, scaled.flow.stable().least_wait)
+    )

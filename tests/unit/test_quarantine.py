@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from policies import FixedBackoff
+from policies import CallerRuns, FixedBackoff
 
 
 @pytest.fixture
@@ -258,8 +258,6 @@ def test_a_user_may_drain_a_quarantined_pool(hang):
 
 def test_the_submitters_own_thread_is_never_quarantined(by_hand, group):
     """It is nobody's pool."""
-    from policies import CallerRuns
-
     hand = by_hand(group("io", stuck_after=1.0), capacity=1, admission=CallerRuns())
     for name in "abc":
         hand.submit(name, run_timeout=1.0)
