@@ -30,7 +30,7 @@ from .pool_table import GroupRecord
 
 #: Rule 2: pools that may be opened within one panic window, however few there are (as Kubernetes' HPA).
 BATCH_MIN = 4
-#: Rule 3: seconds after the first failed start, and at most.
+#: Rule 3: seconds after the first failed start, and at most; what works longer than that is forgiven.
 RETRY_MIN, RETRY_MAX = 1.0, 60.0
 #: The rule that only spaces drains: what it keeps from happening happens at the next look or so.
 PACE = "pace"
@@ -82,8 +82,8 @@ class Scaled:
     told: tuple[bool, str | None] | None = None
 
     def start_failed(self, now: float) -> None:
-        """Rule 3."""
-        self.failures += 1
+        """Rule 3. A failure long after the last try is none of its row."""
+        self.failures = 1 if now > self.not_before + RETRY_MAX else self.failures + 1
         wait = min(RETRY_MAX, max(RETRY_MIN, self.flow.start_up) * 2.0 ** min(self.failures - 1, 16))
         self.not_before = now + wait
 

@@ -38,7 +38,8 @@ class Capacity(FullQueue):
         self.now = now
         if pool.state is PoolState.STARTING and pool.group.name in self.scaled:
             scaled = self.scaled[pool.group.name]
-            scaled.failures = 0
+            if pool.group.announces:  # else its workers start with its first jobs, and may yet fail to
+                scaled.failures = 0
             scaled.flow.started_up(now - pool.started_at)
             pool.idle_since = now
         if self.observed and pool.state is not PoolState.STARTING:
@@ -88,7 +89,7 @@ class Capacity(FullQueue):
         pool.released = False  # whether it drains or not, it must not be taken back
         if pool.state in _GOES:
             return False
-        if pool.state is PoolState.STARTING and pool.group.name in self.scaled:
+        if pool.group.name in self.scaled:
             self.scaled[pool.group.name].start_failed(now)
         self.pools.move(pool, PoolState.FAILED_TO_START)
         if self.observed:

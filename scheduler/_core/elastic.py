@@ -128,7 +128,7 @@ class Elastic(Quarantine):
                 pool = min(reversed(candidates), key=lambda pool: _keep(pool, order.pool))
                 seen = tuple((pool.pool_id, pool.in_use, now - pool.idle_since) for pool in candidates)
                 scaled.changed(now)
-                pool.released = True
+                pool.released = not pool.stuck
                 self._decided(scaled, "drain", [pool], order, load, seen)
                 self.drain(pool, now)
         else:

@@ -5,6 +5,7 @@ is abandoned capacity: shown in the statistics and told as an event, until the c
 slots of a pool are left, the pool is taken out of routing and a fresh one of the same size takes its place.
 
 The states: ACCEPTING or CORDONED → QUARANTINED when fewer than `stuck_share` of the slots are not stuck;
+the first of them is enough where it blocks the event loop on which all the others run;
 QUARANTINED → DRAINING when the last stuck call has returned; from there it goes as every pool goes.
 A quarantined pool does not count against the limits of its group, so its replacement fits in; beyond
 `replacements_max` of them it does, and is not replaced, or calls that hang would eat the machine.
@@ -50,7 +51,10 @@ class Quarantine(Capacity):
             slot.stuck = True
             if self.observed:
                 self.emit(events.WorkerStuck(time=now, pool=pool.pool_id, worker=slot.worker))
-            left = pool.slots - pool.stuck
+            pool.released = (
+                False  # a pool that drains and may never end is not to be taken back, nor waited for
+            )
+            left = 0 if _stands_still(pool) else pool.slots - pool.stuck
             takes = pool.state in (PoolState.ACCEPTING, PoolState.CORDONED)
             if takes and left < pool.group.stuck_share * pool.slots:
                 self._quarantine(pool, now)
@@ -82,7 +86,8 @@ class Quarantine(Capacity):
                 before=before,
                 wanted=before,
                 reason=f"{pool.stuck} of {pool.slots} workers of {pool.pool_id} are stuck in calls that ignore "
-                f"their limit by more than {group.stuck_after:g} s",
+                f"their limit by more than {group.stuck_after:g} s"
+                + ("; its event loop stands still, and with it every slot" if _stands_still(pool) else ""),
                 limited_by=None
                 if replacement is not None
                 else f"{group.quarantined_pools()} pools are quarantined and replacements_max={group.replacements_max}",
@@ -103,3 +108,9 @@ class Quarantine(Capacity):
             self.drain(pool, now)
             return
         super().stop_if_empty(pool, now)
+
+
+def _stands_still(pool: PoolRecord) -> bool:
+    """Whether what is stuck here blocks the event loop: that was late by the whole grace."""
+    grace = pool.group.stuck_after
+    return grace is not None and 0 < pool.loop_lag >= grace

@@ -248,6 +248,12 @@ def clock():
 
 
 @pytest.fixture
+def wanted():
+    """Return a scaling policy that the test directs; it begins with one pool."""
+    return Wanted(1)
+
+
+@pytest.fixture
 def grown(open_scheduler, clock, eventually):
     """Return a function that opens a scheduler with a group of so many pools, all up, that wants what it is told."""
 
@@ -261,7 +267,9 @@ def grown(open_scheduler, clock, eventually):
         s.submit(nothing if pool.runs_coroutines else int)  # it looks only while there is work
         clock.advance(0.1)
         up = [scheduler.PoolState.ACCEPTING] * pools
-        eventually(lambda: up == [pool.state for pool in s.pools()] and not any(p.down for p in s.pools()), "growth")
+        eventually(
+            lambda: up == [pool.state for pool in s.pools()] and not any(p.down for p in s.pools()), "growth"
+        )
         s.drain(20)
         return s, wanted
 

@@ -64,7 +64,9 @@ def state(s, pool_id):
 
 def assert_gone(s, pool_id, eventually):
     eventually(lambda: state(s, pool_id) is PoolState.STOPPED, f"the end of {pool_id}")
-    eventually(lambda: not any(f"-{pool_id}/" in t.name for t in threading.enumerate()), "that of its threads")
+    eventually(
+        lambda: not any(f"-{pool_id}/" in t.name for t in threading.enumerate()), "that of its threads"
+    )
     check_invariants(s)
 
 

@@ -3,7 +3,6 @@
 Most of these move a `VirtualClock`: what takes windows of seconds then takes none, and every look is at the same moment.
 """
 
-import os
 import threading
 import time
 from pathlib import Path
@@ -12,8 +11,8 @@ import process_jobs as jobs
 import pytest
 
 from pools import AsyncioPool, ProcessPool, ThreadPool
-from scheduler import PoolGroup, PoolState, WorkerDied
-from scheduler._core.events import PoolAdded, PoolDraining, PoolStopped, PoolUncordoned
+from scheduler import PoolGroup, PoolState
+from scheduler._core.events import PoolAdded, PoolDraining, PoolFailed, PoolUncordoned
 from scheduler.testing import RecordedEvents, check_invariants
 
 #: The shortest stable window, and the time between two looks; jobs here are too short to make them longer.
@@ -276,3 +275,29 @@ def test_jobs_ahead_in_a_draining_process_pool_come_back_at_no_cost(
     (tmp_path / "second").touch()
     assert first[2].result(20) is not None
     eventually(lambda: leaving not in live(s), "the end of the drain")
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_pools_that_cannot_start_are_opened_ever_more_seldom(
+    open_scheduler, clock, wanted, eventually, tmp_path, kind, caplog
+):
+    """A database that is away must not cost a pool at every look, whether that shows at once or with the first job."""
+    log = str(tmp_path / "starts")
+    recipe = ThreadPool if kind == "threads" else ProcessPool
+    pool = recipe(1, initializer=jobs.initialize_so_often, initargs=(log, 1))
+    s = open_scheduler(PoolGroup("g", pool, max_pools=2, scaling=wanted, dedicated=False), clock=clock)
+    hold = s.submit(jobs.wait_for, str(tmp_path / "go"))
+    s.subscribe(events := RecordedEvents())
+    wanted.pools = 2
+    handles = []
+    for _ in range(200):  # ten seconds
+        handles.append(s.submit(jobs.square, 1))
+        clock.advance(LOOK)
+        eventually(lambda: len(events.of(PoolFailed)) == len(events.of(PoolAdded)), "the failure")
+    (tmp_path / "go").touch()
+
+    assert 3 <= len(events.of(PoolAdded)) <= 5  # after 0, 1, 3 and 7 seconds
+    assert "failed to start" in str(s.explain("g"))
+    assert hold.result(20)
+    errors = [error for handle in handles if (error := handle.exception(20)) is not None]
+    assert len(errors) <= len(events.of(PoolFailed))
