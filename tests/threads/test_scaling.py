@@ -286,7 +286,8 @@ def test_pools_that_cannot_start_are_opened_ever_more_seldom(
     recipe = ThreadPool if kind == "threads" else ProcessPool
     pool = recipe(1, initializer=jobs.initialize_so_often, initargs=(log, 1))
     s = open_scheduler(PoolGroup("g", pool, max_pools=2, scaling=wanted, dedicated=False), clock=clock)
-    hold = s.submit(jobs.wait_for, str(tmp_path / "go"))
+    hold = s.submit(jobs.touch_and_wait, str(tmp_path / "started"), str(tmp_path / "go"))
+    eventually((tmp_path / "started").exists, "the one worker that starts")
     s.subscribe(events := RecordedEvents())
     wanted.pools = 2
     handles = []
