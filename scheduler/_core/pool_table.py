@@ -207,13 +207,14 @@ class GroupRecord:
         for line in (*self.lines, *(self.loan.lines if self.loan is not None else ())):
             line.look()
 
-    def capacity_pools(self) -> int:
+    def capacity_pools(self, without: PoolRecord | None = None) -> int:
         """How many pools count against the group's limits: those that run or may run again.
 
-        A quarantined one does not, unless there are more of them than are replaced.
+        A quarantined one does not, unless there are more of them than are replaced. `without` is left out.
         """
-        counted = sum(pool.state in _COUNTED for pool in self.pools)
-        return counted + max(0, self.quarantined_pools() - self.replacements_max)
+        states = [pool.state for pool in self.pools if pool is not without]
+        counted = sum(state in _COUNTED for state in states)
+        return counted + max(0, states.count(PoolState.QUARANTINED) - self.replacements_max)
 
     def quarantined_pools(self) -> int:
         """How many pools are out of routing because of calls that are stuck."""

@@ -6,9 +6,11 @@ slots of a pool are left, the pool is taken out of routing and a fresh one of th
 
 The states: ACCEPTING or CORDONED → QUARANTINED when fewer than `stuck_share` of the slots are not stuck;
 the first of them is enough where it blocks the event loop on which all the others run;
-QUARANTINED → DRAINING when the last stuck call has returned; from there it goes as every pool goes.
+QUARANTINED → DRAINING when the last stuck call has returned; from there it goes as every pool goes,
+or is taken back at once where nothing took its place and the group would have fewer than `min_pools`.
 A quarantined pool does not count against the limits of its group, so its replacement fits in; beyond
-`replacements_max` of them it does, and is not replaced, or calls that hang would eat the machine.
+`replacements_max` of them it does, and is not replaced, or calls that hang would eat the machine. A pool that
+would not be replaced is quarantined only when no slot of it is left: before that, it is better than none.
 """
 
 from __future__ import annotations
@@ -51,22 +53,25 @@ class Quarantine(Capacity):
             slot.stuck = True
             if self.observed:
                 self.emit(events.WorkerStuck(time=now, pool=pool.pool_id, worker=slot.worker))
-            pool.released = (
-                False  # a pool that drains and may never end is not to be taken back, nor waited for
-            )
+            pool.released = False  # what drains and may never end is not taken back, nor waited for
             left = 0 if _stands_still(pool) else pool.slots - pool.stuck
             takes = pool.state in (PoolState.ACCEPTING, PoolState.CORDONED)
-            if takes and left < pool.group.stuck_share * pool.slots:
+            if (
+                takes
+                and left < pool.group.stuck_share * pool.slots
+                and (not left or self._replaces(pool.group))
+            ):
                 self._quarantine(pool, now)
+
+    def _replaces(self, group: GroupRecord) -> bool:
+        return not self.closing and group.quarantined_pools() < group.replacements_max
 
     def _quarantine(self, pool: PoolRecord, now: float) -> None:
         group = pool.group
-        before = group.capacity_pools()
+        before, replaces = group.capacity_pools(), self._replaces(group)
         self.pools.move(pool, PoolState.QUARANTINED)
         self._empty(pool)
-        replacement = None
-        if group.quarantined_pools() <= group.replacements_max and not self.closing:
-            replacement = self.open_pool(group, now)
+        replacement = self.open_pool(group, now) if replaces else None
         if self.observed:
             self.emit(
                 events.PoolQuarantined(
@@ -105,7 +110,11 @@ class Quarantine(Capacity):
     def stop_if_empty(self, pool: PoolRecord, now: float) -> None:
         """Let a pool go that takes nothing any more and has run its last job; release one that is not stuck any more."""
         if pool.state is PoolState.QUARANTINED and not pool.stuck:
-            self.drain(pool, now)
+            if pool.group.capacity_pools(without=pool) < pool.group.min_pools:  # nothing has taken its place
+                self.pools.move(pool, PoolState.DRAINING)
+                self.pool_up(pool, now)
+            else:
+                self.drain(pool, now)
             return
         super().stop_if_empty(pool, now)
 

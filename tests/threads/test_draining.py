@@ -165,6 +165,26 @@ def test_a_job_that_hangs_in_a_thread_keeps_its_pool_until_it_returns_and_is_nam
     assert_gone(s, pool_id, eventually)
 
 
+def test_a_pool_that_a_user_waits_for_is_not_taken_back(grown, gate, clock, in_thread, eventually):
+    """Scaling may change its mind about a pool that it drains itself; whoever asked for its end would wait for ever."""
+    s, wanted = grown(ThreadPool(1))
+    handle = s.submit(gate.stop_here)
+    gate.await_arrival()
+    pool_id = wanted.pool = handle.slot.pool_id
+    wanted.pools = 1
+    clock.advance(2 * STABLE)
+    assert not s.drain_pool(pool_id, timeout=0).drained
+
+    wanted.pools = 2
+    clock.advance(2 * STABLE)
+
+    assert PoolState.DRAINING is state(s, pool_id)
+    assert 3 == len(s.pools())
+    waiting = in_thread(s.drain_pool, pool_id)
+    gate.open()
+    assert waiting.result().drained
+
+
 def bad_once(gate, good):
     """Return an initializer that stops at the gate and raises in the start after so many, and only there."""
     starts = []

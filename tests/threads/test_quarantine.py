@@ -150,23 +150,74 @@ def test_no_more_pools_are_replaced_than_the_group_allows(group_of, gates, clock
     assert ["g-2", "g-3", None] == [event.replacement for event in events.of(PoolQuarantined)]
     assert "replacements_max=2" in str(s.explain("g"))
     waiting = s.submit(jobs.square, 3)
-    gone[0].open()
-    eventually(lambda: 2 == len(states(s)), "the end of the first pool")
-    assert s.add_pool("g") == "g-4"  # by hand there is always a way out
+    for gate in gone:
+        gate.open()
 
     assert 9 == waiting.result(20)
+    eventually(lambda: [PoolState.ACCEPTING] == list(states(s).values()), "the end of the two others")
     assert_alive(s)
 
 
-def test_a_group_that_scales_has_its_minimum_again_when_a_stuck_pool_goes(group_of, gates, clock, eventually):
-    """Beyond the cap nothing is replaced; when room comes back, jobs that wait must not wait for a person."""
+def test_a_pool_that_nothing_replaced_works_again_when_its_calls_return(group_of, gates, clock, eventually):
+    """Else a group that scales by hand alone would be without any pool, and its jobs wait for ever."""
+    s, events = group_of(ThreadPool(1), replacements_max=0)
+    held, _ = hang(s, gates, 1)
+    clock.advance(LIMIT + GRACE)
+    assert {"g-1": PoolState.QUARANTINED} == states(s)
+    waiting = s.submit(jobs.square, 3)
+
+    held[0].open()
+
+    assert 9 == waiting.result(20)
+    assert {"g-1": PoolState.ACCEPTING} == states(s)
+    assert not events.of(PoolStopped)
+    assert_alive(s)
+
+
+def test_a_pool_that_nothing_would_replace_goes_on_with_the_slots_it_has(group_of, gates, clock):
+    """One slot of four is better than none."""
+    s, _ = group_of(ThreadPool(4), replacements_max=0)
+    held, _ = hang(s, gates, 3)
+    clock.advance(LIMIT + GRACE)
+
+    assert {"g-1": PoolState.ACCEPTING} == states(s)
+    assert 3 == s.statistics().pools[0].stuck
+    assert_alive(s)
+    for gate in held:
+        gate.open()
+
+
+def test_closing_does_not_lose_the_last_slots_to_a_quarantine(group_of, gates, clock, in_thread, eventually):
+    """A scheduler that closes opens no pools: whoever waits for its end must not wait for one that is not replaced."""
+    s, events = group_of(ThreadPool(4))
+    blocked = gates()
+    running = s.submit(blocked.stop_here)
+    blocked.await_arrival()
+    held, _ = hang(s, gates, 3)
+    handles = [s.submit(jobs.square, n) for n in range(10)]
+    closing = in_thread(lambda: s.close(finish_within=20, cancel_within=0))
+    eventually(lambda: s._driver.core.closing, "the closing")
+    clock.advance(LIMIT + GRACE)
+    assert 3 == len(events.of(WorkerStuck))
+
+    blocked.open()
+
+    assert [n * n for n in range(10)] == [handle.result(20) for handle in handles]
+    assert closing.result().complete
+    assert running.done()
+    for gate in held:
+        gate.open()
+
+
+def test_a_group_that_scales_opens_what_the_cap_leaves_room_for(group_of, gates, clock, eventually):
+    """Beyond the cap nothing is replaced, but what waits is a reason to open a pool within the maximum."""
     s, _ = group_of(ThreadPool(1), replacements_max=0, max_pools=2)
     held, _ = hang(s, gates, 1)
     clock.advance(LIMIT + GRACE)
     waiting = s.submit(jobs.square, 3)
     clock.advance(1.0)
 
-    assert 9 == waiting.result(20)  # the group may have two, and one is stuck
+    assert 9 == waiting.result(20)
     held[0].open()
     eventually(lambda: "g-1" not in states(s), "the end of the first pool")
     clock.advance(1.0)
