@@ -3,6 +3,7 @@
 Most of these move a `VirtualClock`: what takes windows of seconds then takes none, and every look is at the same moment.
 """
 
+import gc
 import threading
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import process_jobs as jobs
 import pytest
 
 from pools import AsyncioPool, ProcessPool, ThreadPool
-from scheduler import PoolGroup, PoolState
+from scheduler import PoolGroup, PoolState, Scheduler
 from scheduler._core.events import PoolAdded, PoolDraining, PoolFailed, PoolUncordoned
 from scheduler.testing import RecordedEvents, check_invariants
 
@@ -302,3 +303,44 @@ def test_pools_that_cannot_start_are_opened_ever_more_seldom(
     assert hold.result(20)
     errors = [error for handle in handles if (error := handle.exception(20)) is not None]
     assert len(errors) <= len(events.of(PoolFailed))
+
+
+def test_a_scheduler_that_is_dropped_while_it_is_grown_leaves_no_thread(eventually):
+    """The autoscaler's looks must not keep alive what nobody holds any more, nor what it has opened."""
+
+    def grow():
+        s = Scheduler(PoolGroup("dropped", ThreadPool(1), max_pools=4))
+        handles = [s.submit(time.sleep, 0.01) for _ in range(100)]
+        eventually(lambda: len(live(s)) > 1, "growth")
+        return handles
+
+    handles = grow()
+    gc.collect()
+
+    assert {None} == {handle.exception(20) for handle in handles}
+    eventually(
+        lambda: not [t for t in threading.enumerate() if "dropped-" in t.name], "the end of the threads"
+    )
+
+
+def test_a_program_that_ends_while_it_is_grown_runs_what_waits(run_script):
+    """Nobody has to close: at interpreter exit all that was submitted is run, in as many pools as there are."""
+    ran = run_script(
+        """
+import time
+from pools import ProcessPool, ThreadPool
+from scheduler import PoolGroup, Scheduler
+
+if __name__ == "__main__":
+    s = Scheduler(PoolGroup("io", ThreadPool(1), max_pools=4), PoolGroup("cpu", ProcessPool(1), max_pools=2))
+    handles = [s.submit(time.sleep, 0.01) for _ in range(100)]
+    handles += [s.with_options(tags="cpu").submit(time.sleep, 0.01) for _ in range(40)]
+    while len(s.pools()) < 4 and s.statistics().waiting:
+        time.sleep(0.001)
+    for handle in handles:
+        handle.add_done_callback(lambda handle: print(handle.exception()))
+"""
+    )
+
+    assert (0, "") == (ran.returncode, ran.stderr)
+    assert ["None"] * 140 == ran.stdout.split()
