@@ -343,4 +343,4 @@ if __name__ == "__main__":
     )
 
     assert (0, "") == (ran.returncode, ran.stderr)
-    assert ["None"] * 140 == ran.stdout.split()
+    assert 140 == ran.stdout.count("None")  # several threads print, and not always a whole line at once
