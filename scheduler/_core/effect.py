@@ -56,6 +56,8 @@ class Verdict:
 
 def before(load: Load) -> Effect | None:
     """Return what there is to compare with later, None when nothing is known of it."""
+    if not load.slots:  # every worker has died, and the next are not up yet
+        return None
     for window in (load.panic, load.stable):
         if window.saturated and window.completions >= COMPLETIONS_MIN:
             return Effect(load.pools, load.slots, window.completion_rate, _noise(window), rough=False)

@@ -8,11 +8,14 @@ import threading
 import time
 from pathlib import Path
 
+import attrs
 import process_jobs as jobs
 import pytest
 
+from policies.contracts import Load, Window
 from pools import AsyncioPool, ProcessPool, ThreadPool
 from scheduler import PoolGroup, PoolState, Scheduler
+from scheduler._core import effect
 from scheduler._core.events import PoolAdded, PoolDraining, PoolFailed, PoolUncordoned
 from scheduler.testing import RecordedEvents, check_invariants
 
@@ -344,3 +347,30 @@ if __name__ == "__main__":
 
     assert (0, "") == (ran.returncode, ran.stderr)
     assert 140 == ran.stdout.count("None")  # several threads print, and not always a whole line at once
+
+
+def test_growth_while_every_worker_is_down_has_nothing_to_be_compared_with():
+    """The only worker killed under load made every later look divide by zero, and with it no timer went off any more."""
+    window = Window(seconds=2.0, completions=100, starts=100, run_time=0.01, saturated=True)
+    load = Load(
+        group="g", time=0.0, pool_slots=1, pools=1, slots=0, run_time=0.01, stable=window, panic=window
+    )
+
+    assert effect.before(load) is None
+    assert effect.before(attrs.evolve(load, slots=1)) is not None
+
+
+def test_timers_go_off_after_a_look_that_raised(open_scheduler, monkeypatch, caplog, eventually):
+    """A bug in the autoscaler must cost a decision and a line in the log, not every delay, limit and retry."""
+    monkeypatch.setattr("scheduler._alarm.RETRY", 0.01)
+    s = open_scheduler(PoolGroup("io", ThreadPool(1), max_pools=2))
+
+    def fail(*_):
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr(s._driver.core, "_evaluate", fail)
+    handle = s.with_options(delay=0.3).submit(int, 7)
+    s.submit(time.sleep, 0.2)
+
+    assert 7 == handle.result(20)
+    eventually(lambda: "on purpose" in caplog.text, "the line in the log")
