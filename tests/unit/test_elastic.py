@@ -611,7 +611,7 @@ def test_a_torn_release_is_made_good(elastic):
 
     for hand in every_step(act):
         whole(hand)
-        assert ["STARTING"] == list(states(hand).values())
+        assert ["ACCEPTING"] == list(states(hand).values())
 
 
 def test_mending_makes_it_look_again(elastic):
