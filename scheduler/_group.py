@@ -33,8 +33,8 @@ class PoolGroup:
 
     A call that goes on for `stuck_after` seconds (None: for ever) after its ``run_timeout`` or ``deadline``
     counts as stuck. When fewer than `stuck_share` of a pool's slots are left, it is quarantined, and a pool
-    of the same size takes its place, for at most `replacements_max` pools at a time; a pool that nothing would
-    replace is quarantined only when it has no slot left. A coroutine that blocks its loop takes all of them.
+    of the same size takes its place, for at most `replacements_max` pools at a time. A coroutine that
+    blocks its event loop for so long has every slot of its pool.
     """
 
     name: str

@@ -117,10 +117,8 @@ class Books:
         )
         #: Somebody rests until a job comes, and is then to be woken.
         self.dozing = self.scaling_rests or self.shed_interval > 0
-        #: No pool is opened any more but by hand.
-        self.closing = False
-        #: Calls that have outlived their limit, by when they count as stuck: number, slot, attempt.
-        self.overdue: list[tuple[float, int, Slot, int]] = []
+        #: Calls that have outlived their limit, by when they count as stuck: number, slot, job, attempt.
+        self.overdue: list[tuple[float, int, Slot, Job | None, int]] = []
 
     def move(self, job: Job, state: JobState) -> None:
         """Change a job's state, if that is a legal move."""
