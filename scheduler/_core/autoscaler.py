@@ -31,7 +31,7 @@ from .pool_table import GroupRecord
 
 #: Rule 2: pools that may be opened within one panic window, however few there are (as Kubernetes' HPA).
 BATCH_MIN = 4
-#: Rule 3: seconds after the first failed start, and at most; what works longer than that is forgiven.
+#: Rule 3: seconds after the first failed start, and at most.
 RETRY_MIN, RETRY_MAX = 1.0, 60.0
 #: The rule that only spaces drains: what it keeps from happening happens at the next look or so.
 PACE = "pace"

@@ -210,7 +210,7 @@ class GroupRecord:
         for line in (*self.lines, *(self.loan.lines if self.loan is not None else ())):
             line.look()
 
-    def capacity_pools(self, without: PoolRecord | None = None) -> int:
+    def capacity_pools(self) -> int:
         """How many pools count against the group's limits: those that run or may run again.
 
         A quarantined one does until another has taken its place.

@@ -6,8 +6,9 @@ slots of a pool are left, the pool is taken out of routing and a fresh one of th
 
 The states: ACCEPTING or CORDONED → QUARANTINED when fewer than `stuck_share` of the slots are not stuck, and
 at the first of them where it blocks the event loop on which all the others run; QUARANTINED → DRAINING when the
-last stuck call has returned, from where it goes as every pool goes; or → ACCEPTING if nothing has taken its place. A quarantined pool does not count against the limits of its group once it is replaced, so its
-replacement fits in. No more than `replacements_max` are replaced at a time, or calls that hang would eat the
+last stuck call has returned, from where it goes as every pool goes; or → ACCEPTING if nothing has taken its
+place. A quarantined pool does not count against the limits of its group once it is replaced, so its replacement
+fits in. No more than `replacements_max` are replaced at a time, or calls that hang would eat the
 machine; the others are when one of those is released. A pool that would not be replaced is quarantined only
 when no slot of it is left: before that, it is better than none.
 
@@ -105,8 +106,9 @@ class Quarantine(Capacity):
         reason = (
             f"{stuck} of {pool.slots} workers of {pool.pool_id} are stuck in calls that ignore "
             f"their limit by more than {group.stuck_after:g} s"
-            + ("; its event loop stands still, and with it every slot" if _stands_still(pool) else "")
         )
+        if _stands_still(pool):
+            reason += "; its event loop stands still, and with it every slot"
         limit = None
         if replacement is None:
             limit = (

@@ -224,30 +224,6 @@ def test_pools_that_raise_the_throughput_stay(shared):
     assert "it did not help" not in str(s.explain("io"))
 
 
-def test_python_that_computes_on_threads_is_noticed_for_real(open_scheduler, eventually):
-    """The case the effect check is for, with the interpreter's own lock and the system's clock."""
-    s = open_scheduler(PoolGroup("io", ThreadPool(slots=1), max_pools=8))
-    enough = threading.Event()
-
-    def compute():
-        if not enough.is_set():
-            sum(range(20_000))
-
-    for _ in range(100):  # so that it is known what one thread can do
-        s.submit(compute).result(20)
-    s.pause()
-    for _ in range(30_000):  # before the start: whoever submits needs that lock, too
-        s.submit(compute)
-    s.resume()
-    try:
-        eventually(lambda: "it did not help" in str(s.explain("io")), "the verdict")
-        most = len(live(s))
-        eventually(lambda: len(live(s)) < most, "the undoing")
-    finally:
-        enough.set()
-    assert "ProcessPool" in str(s.explain("io"))
-
-
 def test_jobs_ahead_in_a_draining_process_pool_come_back_at_no_cost(
     grown, clock, eventually, always_ahead, tmp_path
 ):
