@@ -94,6 +94,7 @@ class Capacity(FullQueue):
         `why` is the error in words. Returns whether `fail_some` has more of them to fail.
         """
         self.now = now
+        pool.released = False  # whether it drains or not, it must not be taken back
         if pool.state in _GOES:
             return False
         if pool.group.name in self.scaled:

@@ -158,7 +158,7 @@ def test_no_more_pools_are_replaced_than_the_group_allows(group_of, gates, clock
     assert_alive(s)
 
 
-def test_a_pool_that_nothing_replaced_is_replaced_when_its_calls_return(group_of, gates, clock, eventually):
+def test_a_pool_that_nothing_replaced_works_again_when_its_calls_return(group_of, gates, clock, eventually):
     """Else a group that scales by hand alone would be without any pool, and its jobs wait for ever."""
     s, _ = group_of(ThreadPool(1), replacements_max=0)
     held, _ = hang(s, gates, 1)
@@ -169,7 +169,7 @@ def test_a_pool_that_nothing_replaced_is_replaced_when_its_calls_return(group_of
     held[0].open()
 
     assert 9 == waiting.result(20)
-    eventually(lambda: {"g-2": PoolState.ACCEPTING} == states(s), "the new pool alone")
+    assert {"g-1": PoolState.ACCEPTING} == states(s)
     assert_alive(s)
 
 
