@@ -1,7 +1,7 @@
 """Policies decide: frozen values that each answer one question, and the contracts they satisfy.
 
 =================  ===================================================
-ordering           `StrictPriority`, `Aging`
+ordering           `StrictPriority`, `Aging`, `EarliestDeadline`, `FairShare`
 admission          `Block`, `Reject`, `ShedLowest`, `CallerRuns`, `CoDel`
 routing            `LeastLoaded`, `Pack`
 retry              `NoRetry`, `FixedBackoff`, `ExponentialBackoff`
@@ -28,10 +28,11 @@ from .contracts import (
     RetryPolicy,
     RoutingPolicy,
     ScalingPolicy,
+    SharingPolicy,
     Uniform,
     Window,
 )
-from .ordering import Aging, StrictPriority
+from .ordering import Aging, EarliestDeadline, FairShare, StrictPriority
 from .retry import ExponentialBackoff, FixedBackoff, NoRetry
 from .routing import LeastLoaded, Pack
 from .scaling import FixedPools, QueueDelay, SquareRootStaffing, TargetUtilization
@@ -46,9 +47,11 @@ __all__ = [
     "Block",
     "CallerRuns",
     "CoDel",
+    "EarliestDeadline",
     "ExponentialBackoff",
     "Failure",
     "FailureView",
+    "FairShare",
     "FixedBackoff",
     "FixedPools",
     "JobView",
@@ -64,6 +67,7 @@ __all__ = [
     "RetryPolicy",
     "RoutingPolicy",
     "ScalingPolicy",
+    "SharingPolicy",
     "ShedLowest",
     "SquareRootStaffing",
     "StrictPriority",

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import attrs
 
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RoutingPolicy, Uniform
-from policies.ordering import StrictPriority
+from policies.ordering import FairShare, StrictPriority
 
 from .._errors import DeadlineExceeded, PoolBroken
 from . import events
 from .autoscaler import Scaled
 from .dispatcher import Dispatcher
+from .fair_line import FairLine
 from .front_queue import FrontQueue
 from .gate import Gate
 from .job import Job
 from .pool_table import GroupRecord, PoolRecord, PoolTable, Slot
 from .retrier import Retrier
+from .shares import Shares
 from .states import TRANSITIONS, JobState, PoolState
 from .statistics import Ledger
 from .timers import TimerKind, Timers
@@ -65,7 +68,14 @@ class Books:
         routing: RoutingPolicy,
         uniform: Uniform,
     ) -> None:
-        self.queue = FrontQueue(capacity, few_keys=getattr(ordering, "few_keys", False))
+        #: Who has had how much; None unless the ordering answers weights.
+        self.shares = Shares(self, self._weigh) if hasattr(ordering, "weight") else None
+        self.queue = FrontQueue(
+            capacity,
+            few_keys=getattr(ordering, "few_keys", False),
+            shares=self.shares,
+            fair_line=None if self.shares is None else partial(FairLine, shares=self.shares),
+        )
         self.timers = Timers()
         self.pools = PoolTable()
         for group in groups:
@@ -76,7 +86,7 @@ class Books:
         self.retrier = Retrier(uniform, self.policy_failed)
         self.ordering = ordering
         #: A job is born with its priority as key, which saves asking the default ordering.
-        self.key_is_priority = type(ordering) is StrictPriority
+        self.key_is_priority = type(ordering) in (StrictPriority, FairShare)
         self.now = 0.0
         self.paused = False
         #: False once closing has begun to cancel: a failure is then final.
@@ -114,6 +124,19 @@ class Books:
         #: Whether the turn left anything behind but the answer of its method.
         self.dirty = False
         self.left = Left()
+
+    def _weigh(self, job: Job) -> float:
+        """Return the weight of a job's tenant, as the ordering answers it."""
+        try:
+            weight = float(self.ordering.weight(job))  # type: ignore[attr-defined]
+            if not 0 < weight < math.inf:
+                raise ValueError(f"weight() must return a finite number above 0, not {weight}")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self.policy_failed("ordering", self.ordering, error, "weight 1.0")
+            return 1.0
+        return weight
 
     def move(self, job: Job, state: JobState) -> None:
         """Change a job's state, if that is a legal move."""

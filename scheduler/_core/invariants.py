@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable
 
 from .core import Core
-from .front_queue import order
 from .job import Job
 from .states import BACKING_OFF, DELAYED, RUNNING, WAITING, PoolState
 from .timers import TimerKind
@@ -105,13 +104,36 @@ def i7_work_conservation(core: Core) -> None:
 
 
 def i8_order(core: Core) -> None:
-    """Each line is in order, and its best is alive exactly when somebody waits."""
+    """Each line is in its own kind of order, and its best is alive exactly when somebody waits."""
     for line in core.queue.lines.values():
         jobs = list(line)
-        _require(jobs == sorted(jobs, key=order), "I8", "a line is out of order")
+        _require(line.in_order(), "I8", "a line is out of order")
         _require((line.best is not None) == bool(jobs), "I8", "a line's best contradicts its length")
         _require(line.peek() is (jobs[0] if jobs else None), "I8", "a line's head is not its first")
         _require(len(line) == len(jobs), "I8", "a line miscounts itself")
+
+
+def i8_shares(core: Core) -> None:
+    """Tenants are charged for exactly what runs, lies ahead or is overdue, and each account adds up."""
+    shares = core.shares
+    if shares is None:
+        return
+    expected = set(core.charged())
+    _require(
+        set(shares.charges) == expected, "I8", f"{len(expected)} to charge, {len(shares.charges)} charged"
+    )
+    charges, waiting = (
+        Counter(charge.flow.share for charge in shares.charges.values()),
+        Counter(job.tenant for job in core.queue),
+    )
+    for share in shares:
+        story = f"the account of tenant {share.tenant!r} does not add up"
+        _require(share.charges == charges[share], "I8", story)
+        _require(share.waiting == waiting[share.tenant], "I8", story)
+        running = sum(
+            charge.started is not None for charge in shares.charges.values() if charge.flow.share is share
+        )
+        _require(share.running == running, "I8", story)
 
 
 def i9_time(core: Core) -> None:
@@ -149,6 +171,7 @@ INVARIANTS: tuple[Callable[[Core], None], ...] = (
     i6_still_pools,
     i7_work_conservation,
     i8_order,
+    i8_shares,
     i9_time,
     i10_limits,
     i11_capacity,

@@ -8,6 +8,7 @@ What only some jobs need (retries, progress) lives in `Extra`, made on first use
 from __future__ import annotations
 
 import enum
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -118,6 +119,12 @@ class Line(Protocol):
     def worst(self) -> Job | None:
         """Return the job that would start last, or None."""
 
+    def place(self, job: Job) -> tuple[float, ...]:
+        """Return what the heads of lines are compared by."""
+
+    def overtakes(self, job: Job, ahead: deque[Job]) -> bool:
+        """Whether `job`, which waits here, goes before one of those that lie ahead in a slot."""
+
     def discard(self, job: Job) -> None:
         """Forget a job whose state has already left WAITING."""
 
@@ -129,6 +136,11 @@ class Line(Protocol):
 
     def oldest(self, priority: int) -> Iterator[Job]:
         """Iterate over the waiting jobs of a priority, those that came first before the others."""
+    def salvage(self) -> list[Job]:
+        """Forget every job and return them, however torn the line is."""
+
+    def in_order(self) -> bool:
+        """Whether everybody stands where this kind of line puts them. Cost: O(n log n)."""
 
     def __len__(self) -> int:
         """Return how many jobs wait here."""
@@ -200,6 +212,12 @@ class Job:
     def tenant(self) -> str | None:
         """The tenant the job was submitted for."""
         return self.options.tenant
+
+    @property
+    def deadline(self) -> float | None:
+        """When the job must have settled, on the scheduler's clock; None if it has no deadline."""
+        seconds = self.options.deadline
+        return None if seconds is None else self.submitted_at + seconds
 
     @property
     def lies_ahead(self) -> bool:

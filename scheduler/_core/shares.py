@@ -1,0 +1,398 @@
+"""Who has had how much: the accounts of fair shares, one for each tenant.
+
+Theory of operation
+    Start-time fair queueing (Goyal, Vin and Cheng, 1996) with run times that nobody knows beforehand
+    (Kubernetes' API Priority and Fairness). What is tagged are *flows*, a tenant's jobs in one line, and
+    not jobs: the tag of a flow is the seconds its tenant has been charged, divided by the tenant's weight.
+    The flow with the lowest tag is next.
+
+    - A job that leaves its line is charged a guess, the average of its tenant's latest run times. An
+      attempt that outlives its guess is charged more while it runs, and when it ends the guess is replaced
+      by what was measured. So an order by tags is an order by seconds of slots, whatever the guesses were.
+    - A flow in which nobody waited starts where the line has got to (`level`): idle tenants save nothing up.
+      That is the flow's `lag`, and not the tenant's account, because other lines have got elsewhere.
+
+Guarantees
+    - Between two tenants that wait in one line all the time, seconds ÷ weight differ by at most the attempts
+      that run: what each of them has left to be charged.
+    - A tenant without jobs is forgotten once that changes nothing, and with more than RESTING_MAX of them
+      the one that has rested longest even if it does: memory is bounded by the jobs alive.
+
+Cost: 2 µs a job, O(log n) in the tenants that wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from heapq import heapify, heappop, heappush
+from typing import Protocol
+
+import attrs
+from sortedcontainers import SortedList
+
+from .job import Job, Line
+from .pool_table import Slot
+
+#: Seconds that an attempt of which nothing is known is taken to last. Arbitrary: the same for all.
+UNKNOWN = 1.0
+#: Seconds that an attempt is charged at least, so that jobs too short for the clock are shared by number.
+ATTEMPT_MIN = 1e-6
+#: The share of the latest run time in the average: that of round-trip times in TCP (RFC 6298).
+LATEST = 1 / 8
+#: Weights beyond count as these, so that no sum of seconds ÷ weight is ever infinite.
+WEIGHT_MIN, WEIGHT_MAX = 1e-9, 1e9
+#: Tenants without jobs that are remembered although somebody else has had less. Arbitrary.
+RESTING_MAX = 10_000
+#: Entries out of date that a heap may hold beside as many as those that count. Arbitrary.
+STALE_MAX = 64
+
+
+class Clocked(Protocol):
+    """Whatever knows the time of this turn."""
+
+    now: float
+
+
+class FlowLine(Line, Protocol):
+    """What an account needs of a line of flows."""
+
+    def retag(self, flow: Flow) -> None:
+        """Put a flow in which somebody waits where its tag belongs."""
+
+    def pass_by(self, job: Job) -> Flow:
+        """Return the flow of a job that starts without having waited here."""
+
+    def forget(self, tenant: str | None) -> None:
+        """Forget the flow of a tenant, in which nobody waits."""
+
+    def level(self) -> float | None:
+        """Return how far the line has got, in virtual seconds; None if nobody was ever served here."""
+
+
+@attrs.define(eq=False)
+class Share:
+    """The account of one tenant. Virtual seconds are seconds of slots ÷ weight."""
+
+    tenant: str | None
+    #: In order of first sight; decides between equal tags.
+    number: int
+    weight: float
+    #: Seconds that ended attempts have run.
+    done: float = 0.0
+    #: Seconds that the others have been charged, and how many of them there are.
+    pending: float = 0.0
+    charges: int = 0
+    #: Attempts that run, and the sum of the moments at which they started.
+    running: int = 0
+    starts: float = 0.0
+    #: Virtual seconds charged so far: ``(done + pending) ÷ weight``.
+    finish: float = 0.0
+    #: The average of the latest run times in seconds; None before the first.
+    guess: float | None = None
+    #: Jobs that wait, in all lines.
+    waiting: int = 0
+    flows: dict[FlowLine, Flow] = attrs.Factory(dict)
+    #: Its place among `Shares.ranked`, once that is kept.
+    rank: tuple[float, int, Share] | None = None
+    #: It is in `Shares.resting`, and may have got jobs since.
+    rests: bool = False
+
+    def reached(self, now: float) -> float:
+        """Return the virtual seconds that it has really had by now."""
+        return (self.done + self.running * now - self.starts) / self.weight
+
+    def expects(self, guess: float | None) -> float:
+        """Return the seconds that its next attempt is taken to last; `guess` is everybody's average."""
+        return self.guess or guess or UNKNOWN
+
+
+@attrs.define(eq=False)
+class Flow:
+    """The jobs of one tenant in one line."""
+
+    share: Share
+    line: FlowLine
+    jobs: Line
+    #: Virtual seconds between the account and the tag here.
+    lag: float = 0.0
+    #: The entry in the line's heap that counts, None while nobody waits: tag, share's number, a stamp.
+    entry: tuple[float, int, int, Flow] | None = None
+
+
+@attrs.define(eq=False)
+class Charge:
+    """What is charged for one job that has left its line and whose call has not returned."""
+
+    flow: Flow
+    seconds: float
+    #: The flow's tag when the job was taken.
+    tag: float
+    #: When the attempt started; None while the job lies ahead.
+    started: float | None = None
+
+
+class Shares:
+    """Every account. `weigh` answers a tenant's weight, asked when it is first seen."""
+
+    __slots__ = (
+        "_clock",
+        "_numbers",
+        "_of",
+        "_outlived_at",
+        "_weigh",
+        "charges",
+        "guess",
+        "ranked",
+        "resting",
+    )
+
+    def __init__(self, clock: Clocked, weigh: Callable[[Job], float]) -> None:
+        self._clock = clock
+        self._weigh = weigh
+        self._of: dict[str | None, Share] = {}
+        self._numbers = 0
+        #: For each job that has left its line, and each slot whose call has outlived its attempt.
+        self.charges: dict[Job | Slot, Charge] = {}
+        #: When charges of started attempts turn out to be too low: (moment, stamp, charge).
+        self._outlived_at: list[tuple[float, int, Charge]] = []
+        #: The average of everybody's latest run times; None before the first.
+        self.guess: float | None = None
+        #: Tenants that may have no jobs left.
+        self.resting: deque[Share] = deque()
+        #: Tenants by waiting jobs ÷ weight; None until somebody first asks for the last job to start.
+        self.ranked: SortedList[tuple[float, int, Share]] | None = None
+
+    @property
+    def now(self) -> float:
+        """The time of this turn."""
+        return self._clock.now
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def __iter__(self) -> Iterator[Share]:
+        return iter(self._of.values())
+
+    def number(self) -> int:
+        """Return the next stamp."""
+        self._numbers += 1
+        return self._numbers
+
+    def of(self, job: Job) -> Share:
+        """Return the account of a job's tenant, opening it on first sight."""
+        tenant = job.options.tenant
+        share = self._of.get(tenant)
+        if share is None:
+            weight = min(max(self._weigh(job), WEIGHT_MIN), WEIGHT_MAX)
+            share = self._of[tenant] = Share(tenant, self.number(), weight)
+        return share
+
+    # What is charged
+
+    def take(self, job: Job, flow: Flow) -> None:
+        """Charge a guess for a job that leaves its line. Whoever calls sets the flow's own tag anew."""
+        share = flow.share
+        seconds = share.expects(self.guess)
+        self.charges[job] = Charge(flow, seconds, share.finish + flow.lag)
+        share.charges += 1
+        share.pending += seconds
+        share.finish = (share.done + share.pending) / share.weight
+        if len(share.flows) > 1:
+            self._retag(share, but=flow)
+
+    def began(self, holder: Job | Slot, now: float) -> None:
+        """Take note that an attempt starts; a job that never stood in line is charged now."""
+        charge = self.charges.get(holder)
+        if charge is None:
+            assert isinstance(holder, Job)
+            flow = holder.line.pass_by(holder)  # type: ignore[attr-defined]  # with shares, every line is one
+            self.take(holder, flow)
+            if flow.entry is not None:
+                flow.line.retag(flow)
+            charge = self.charges[holder]
+        share = charge.flow.share
+        charge.started = now
+        share.running += 1
+        share.starts += now
+        heappush(self._outlived_at, (now + charge.seconds, self.number(), charge))
+
+    def outlived(self, job: Job, slot: Slot) -> None:
+        """Charge a call to its slot from now on: its job has given the attempt up."""
+        charge = self.charges.pop(job, None)
+        if charge is not None:
+            self.charges[slot] = charge
+
+    def ended(self, holder: Job | Slot, now: float, started: float | None = None) -> None:
+        """Replace the guess by what was measured: a call has returned."""
+        charge = self.charges.pop(holder, None)
+        if charge is None:
+            return
+        if charge.started is None:  # it never began
+            self._give_back(charge)
+            return
+        share = charge.flow.share
+        seconds = max(now - (charge.started if started is None else started), ATTEMPT_MIN)
+        share.guess = seconds if share.guess is None else share.guess + (seconds - share.guess) * LATEST
+        self.guess = seconds if self.guess is None else self.guess + (seconds - self.guess) * LATEST
+        share.done += seconds
+        self._give_back(charge)
+        heap = self._outlived_at
+        if heap[0][0] <= now or len(heap) > STALE_MAX + 2 * len(self.charges):
+            self._charge_outlived(now)
+
+    def returned(self, holder: Job | Slot) -> None:
+        """Charge nothing for a job that was taken back, or whose call never began."""
+        charge = self.charges.pop(holder, None)
+        if charge is not None:
+            self._give_back(charge)
+
+    def _give_back(self, charge: Charge) -> None:
+        share = charge.flow.share
+        share.charges -= 1
+        if share.charges:
+            share.pending -= charge.seconds
+        else:
+            share.pending = 0.0
+        if charge.started is not None:
+            if share.running > 1:
+                share.running -= 1
+                share.starts -= charge.started
+            else:
+                share.running, share.starts = 0, 0.0
+            charge.started = None  # its place among those outlived counts no more
+        share.finish = (share.done + share.pending) / share.weight
+        if share.waiting:
+            self._retag(share)
+        elif not share.charges:
+            self.rest(share)
+
+    def _charge_outlived(self, now: float) -> None:
+        """Charge attempts that run longer than was guessed twice what they have run: seldom, and enough."""
+        heap = self._outlived_at
+        while heap and heap[0][0] <= now:
+            charge = heappop(heap)[2]
+            if charge.started is None:
+                continue
+            share = charge.flow.share
+            seconds = max(2 * (now - charge.started), charge.seconds, ATTEMPT_MIN)
+            share.pending += seconds - charge.seconds
+            charge.seconds = seconds
+            share.finish = (share.done + share.pending) / share.weight
+            heappush(heap, (max(charge.started + seconds, now + ATTEMPT_MIN), self.number(), charge))
+            self._retag(share)
+        if len(heap) > STALE_MAX + 2 * len(self.charges):
+            heap[:] = [entry for entry in heap if entry[2].started is not None]
+            heapify(heap)
+
+    def _retag(self, share: Share, but: Flow | None = None) -> None:
+        for flow in share.flows.values():
+            if flow.entry is not None and flow is not but:
+                flow.line.retag(flow)
+
+    # Tenants without jobs
+
+    def rest(self, share: Share) -> None:
+        """Take note that a tenant has no jobs left; forget two of those whose account changes nothing."""
+        resting = self.resting
+        if not share.rests:
+            share.rests = True
+            resting.append(share)
+        for _ in range(min(2, len(resting))):
+            one = resting.popleft()
+            if one.waiting or one.charges:
+                one.rests = False
+            elif len(resting) >= RESTING_MAX or self._changes_nothing(one):
+                self._forget(one)
+            else:
+                resting.append(one)
+
+    def _changes_nothing(self, share: Share) -> bool:
+        levels = [(line.level(), share.finish + flow.lag) for line, flow in share.flows.items()]
+        return all(level is not None and level >= tag for level, tag in levels)
+
+    def _forget(self, share: Share) -> None:
+        for line in share.flows:
+            line.forget(share.tenant)
+        if share.rank is not None and self.ranked is not None:
+            self.ranked.remove(share.rank)
+        del self._of[share.tenant]
+
+    # Who would start last
+
+    def count(self, share: Share, change: int) -> None:
+        """Count one waiting job more or less."""
+        share.waiting += change
+        if self.ranked is not None:
+            if share.rank is not None:
+                self.ranked.remove(share.rank)
+            share.rank = (share.waiting / share.weight, share.number, share)
+            self.ranked.add(share.rank)
+
+    def longest(self) -> Share | None:
+        """Return the tenant with the most waiting jobs ÷ weight, None if nobody waits.
+
+        Cost: O(log n) a job from the first call on, which costs O(n).
+        """
+        if self.ranked is None:
+            self.ranked = SortedList()
+            for share in self._of.values():
+                self.count(share, 0)
+        last: Share | None = self.ranked[-1][2] if self.ranked else None
+        return last if last is not None and last.waiting else None
+
+    def worst(self) -> Job | None:
+        """Return the last job of the tenant with the most waiting jobs ÷ weight, None if nobody waits."""
+        longest = self.longest()
+        return None if longest is None else self._last_of(longest)
+
+    def victim(self, job: Job) -> Job | None:
+        """Return the job that makes room for `job`, or None if `job` itself would be the one to go.
+
+        The tenant with the most waiting jobs ÷ weight, `job` included, gives up the last of its jobs.
+        """
+        share, longest = self.of(job), self.longest()
+        if longest is None:
+            return None
+        if longest is not share and longest.waiting * share.weight > (share.waiting + 1) * longest.weight:
+            return self._last_of(longest)
+        own = self._last_of(share)
+        return own if own is not None and (own.key, own.arrival) > (job.key, job.arrival) else None
+
+    def _last_of(self, share: Share) -> Job | None:
+        jobs = [job for flow in share.flows.values() if (job := flow.jobs.worst()) is not None]
+        return max(jobs, key=lambda job: (job.key, job.arrival), default=None)
+
+    # After an interrupt
+
+    def clear(self) -> None:
+        """Forget who waits: the lines are about to be laid anew."""
+        self.ranked = None
+        for share in self._of.values():
+            share.waiting, share.rank = 0, None
+
+    def mend(self, holders: Iterable[Job | Slot], now: float) -> None:
+        """Charge exactly these jobs and slots, and count anew. Cost: O(tenants + jobs that run)."""
+        kept = dict.fromkeys(holders)
+        self.charges = {holder: charge for holder, charge in self.charges.items() if holder in kept}
+        for share in self._of.values():
+            share.pending, share.charges, share.running, share.starts = 0.0, 0, 0, 0.0
+        self._outlived_at = []
+        for charge in self.charges.values():
+            share = charge.flow.share
+            share.pending += charge.seconds
+            share.charges += 1
+            if charge.started is not None:
+                share.running += 1
+                share.starts += charge.started
+                heappush(self._outlived_at, (charge.started + charge.seconds, self.number(), charge))
+        for holder in kept:
+            if holder not in self.charges and isinstance(holder, Job):
+                self.take(holder, holder.line.pass_by(holder))  # type: ignore[attr-defined]
+        self.resting.clear()
+        for share in list(self._of.values()):
+            share.finish = (share.done + share.pending) / share.weight
+            share.rests = False
+            self._retag(share)
+            if not share.waiting and not share.charges:
+                self.rest(share)
