@@ -1,8 +1,8 @@
 """A line in which tenants take turns: a heap of flows by tag, and in each flow a tenant's own order.
 
-What a tag is stands in `shares`. An entry of the heap that is not its flow's own is out of date; it is
-dropped when it surfaces, or once such entries are the majority. Heaps, because tags change with every job
-that starts or ends: a sorted list took 2 µs more for a job at 10,000 flows.
+What a tag is stands in `shares`. Tags change with every job that starts or ends, so the heap is mended
+late: an entry whose tag has risen is set right when it surfaces; a tag that has fallen gets an entry of its
+own, and the old one is dropped when it surfaces, or once such entries are the majority.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from .job import Job
 from .pool_table import GroupRecord
 from .shares import STALE_MAX, Flow, Shares
 
-Entry = tuple[float, int, int, Flow]
+#: Equal tags and numbers are those of one flow, so that flows are never compared.
+Entry = tuple[float, int, Flow]
 
 
 class FairLine:
@@ -45,13 +46,22 @@ class FairLine:
         """Add a waiting job behind its equals of the same tenant. Cost: 0.5 µs; a new tenant 10 µs."""
         flow = self._flow(job)
         flow.jobs.push(job)
-        self._joined(flow)
+        self._waiting += 1
+        if self._shares.ranked is None:
+            flow.share.waiting += 1
+        else:
+            self._shares.count(flow.share, 1)
+        if flow.entry is None:
+            self._enter(flow)
 
     def push_back(self, job: Job) -> None:
         """Add a job that was here before, at its old place among its tenant's. Cost: O(log n)."""
         flow = self._flow(job)
         flow.jobs.push_back(job)
-        self._joined(flow)
+        self._waiting += 1
+        self._shares.count(flow.share, 1)
+        if flow.entry is None:
+            self._enter(flow)
 
     def pop(self) -> Job | None:
         """Remove and return the job that is next, or None, and charge a guess for it. Cost: O(log flows)."""
@@ -64,16 +74,18 @@ class FairLine:
         assert job is not None
         self._last = flow
         self._waiting -= 1
-        shares = self._shares
-        shares.count(flow.share, -1)
+        shares, share = self._shares, flow.share
+        if shares.ranked is None:
+            share.waiting -= 1
+        else:
+            shares.count(share, -1)
         shares.take(job, flow)
         if jobs.best is None:
             flow.entry = None
-            heappop(self._heap)
-        else:
-            flow.entry = self._entry(flow)
-            heapreplace(self._heap, flow.entry)
-        self._surface()
+        self.surface()
+        if len(share.flows) > 1:  # it may have been next in others, too
+            for line in share.flows:
+                line.surface()
         return job
 
     def peek(self) -> Job | None:
@@ -114,7 +126,7 @@ class FairLine:
         self._shares.count(flow.share, -1)
         if flow.jobs.best is None:
             flow.entry = None
-            self._surface()
+            self.surface()
             if not flow.share.waiting and not flow.share.charges:
                 self._shares.rest(flow.share)
 
@@ -137,26 +149,29 @@ class FairLine:
             if jobs != sorted(jobs, key=order) or (flow.entry is None) != (not jobs):
                 return False
             if flow.entry is not None and (
-                flow.entry[0] != flow.share.finish + flow.lag or flow.entry not in self._heap
+                flow.entry[0] > flow.share.finish + flow.lag or flow.entry not in self._heap
             ):
                 return False
-        waiting = [flow.entry for flow in self._flows.values() if flow.entry is not None]
-        return self.best is (min(waiting)[3] if waiting else None)
+        waiting = [flow for flow in self._flows.values() if flow.entry is not None]
+        by_tag = min(
+            waiting, key=lambda flow: (flow.share.finish + flow.lag, flow.share.number), default=None
+        )
+        return self.best is by_tag
 
     # What the accounts ask
 
     def retag(self, flow: Flow) -> None:
-        """Put a flow in which somebody waits where its tag belongs. Cost: O(log flows)."""
+        """Put a flow whose tag has fallen, or that is next, where it belongs. Cost: O(log flows)."""
+        share, heap = flow.share, self._heap
+        tag = share.finish + flow.lag
         assert flow.entry is not None
-        if flow.entry[0] == flow.share.finish + flow.lag:
-            return
-        heap = self._heap
-        flow.entry = self._entry(flow)
-        heappush(heap, flow.entry)
-        if len(heap) > STALE_MAX + 2 * len(self._flows):
-            heap[:] = [entry for entry in heap if entry[3].entry is entry]
-            heapify(heap)
-        self._surface()
+        if tag < flow.entry[0]:
+            flow.entry = (tag, share.number, flow)
+            heappush(heap, flow.entry)
+            if len(heap) > STALE_MAX + 2 * len(self._flows):
+                heap[:] = [entry for entry in heap if entry[2].entry is entry]
+                heapify(heap)
+        self.surface()
 
     def pass_by(self, job: Job) -> Flow:
         """Return the flow of a job that starts without having waited here: the line has now got to it."""
@@ -179,6 +194,24 @@ class FairLine:
         flow = self.best or self._last
         return None if flow is None else flow.share.reached(self._shares.now) + flow.lag
 
+    def surface(self) -> None:
+        """See who is next: drop or set right what is out of date on top of the heap. Cost: O(log flows) amortised."""
+        heap = self._heap
+        while heap:
+            entry = heap[0]
+            flow = entry[2]
+            if flow.entry is not entry:
+                heappop(heap)
+                continue
+            share = flow.share
+            tag = share.finish + flow.lag
+            if tag == entry[0]:
+                self.best = flow
+                return
+            flow.entry = (tag, share.number, flow)
+            heapreplace(heap, flow.entry)
+        self.best = None
+
     # How
 
     def _flow(self, job: Job) -> Flow:
@@ -188,14 +221,11 @@ class FairLine:
             flow = self._flows[share.tenant] = share.flows[self] = Flow(share, self, LevelLine(()))
         return flow
 
-    def _joined(self, flow: Flow) -> None:
-        self._waiting += 1
-        self._shares.count(flow.share, 1)
-        if flow.entry is None:
-            self._catch_up(flow)
-            flow.entry = self._entry(flow)
-            heappush(self._heap, flow.entry)
-            self._surface()
+    def _enter(self, flow: Flow) -> None:
+        self._catch_up(flow)
+        flow.entry = (flow.share.finish + flow.lag, flow.share.number, flow)
+        heappush(self._heap, flow.entry)
+        self.surface()
 
     def _catch_up(self, flow: Flow, *, alone: bool = False) -> None:
         """Let a flow in which nobody waited begin where the line has got to: it saved nothing up.
@@ -209,17 +239,6 @@ class FairLine:
             level = max((level for level in levels if level is not None), default=None)
         if level is not None:
             flow.lag = max(flow.lag, level - flow.share.finish)
-
-    def _entry(self, flow: Flow) -> Entry:
-        share = flow.share
-        return (share.finish + flow.lag, share.number, self._shares.number(), flow)
-
-    def _surface(self) -> None:
-        """Drop what is out of date on top of the heap, and see who is next."""
-        heap = self._heap
-        while heap and heap[0][3].entry is not heap[0]:
-            heappop(heap)
-        self.best = heap[0][3] if heap else None
 
     def __len__(self) -> int:
         return self._waiting
