@@ -44,6 +44,8 @@ def make_core(
             f"admission={type(admission).__name__}(), which sheds: interval", interval, above_zero=True
         )
     need_method("ordering", ordering, "key")
+    if hasattr(ordering, "weight"):
+        need_method("ordering", ordering, "weight")
     need_method("routing", routing, "choose")
     return Core(
         [_record(index, group) for index, group in enumerate(groups)],

@@ -201,7 +201,7 @@ class Core(Ahead):
         self.queue.held = sum(job.state is not RUNNING and not job.lies_ahead for job in alive)
         self.ledger.balance(alive=len(alive))
         if self.shares is not None:
-            self.shares.mend(self.charged(), self.now)
+            self.shares.mend(self.charged())
         for pool in list(self.pools):
             self.stop_if_empty(pool, self.now)
         self.dispatch(self.now)

@@ -37,6 +37,7 @@ class FairLine:
         #: The flow that was served last.
         self._last: Flow | None = None
         self._waiting = 0
+        shares.lines.append(self)
 
     def look(self) -> None:
         """See again whether any group can still run these jobs."""
@@ -127,7 +128,7 @@ class FairLine:
         if flow.jobs.best is None:
             flow.entry = None
             self.surface()
-            if not flow.share.waiting and not flow.share.charges:
+            if not flow.share.waiting and not flow.share.charged:
                 self._shares.rest(flow.share)
 
     def salvage(self) -> list[Job]:

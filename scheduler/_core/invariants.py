@@ -118,22 +118,16 @@ def i8_shares(core: Core) -> None:
     shares = core.shares
     if shares is None:
         return
-    expected = set(core.charged())
-    _require(
-        set(shares.charges) == expected, "I8", f"{len(expected)} to charge, {len(shares.charges)} charged"
-    )
-    charges, waiting = (
-        Counter(charge.flow.share for charge in shares.charges.values()),
-        Counter(job.tenant for job in core.queue),
-    )
+    held, charged = set(core.charged()), set(shares.charges)
+    _require(charged == held, "I8", f"tenants are charged for {len(charged)} jobs and hold {len(held)}")
+    charges = shares.charges.values()
+    every = Counter(charge.flow.share for charge in charges)
+    running = Counter(charge.flow.share for charge in charges if charge.started is not None)
+    waiting = Counter(job.tenant for job in core.queue)
     for share in shares:
-        story = f"the account of tenant {share.tenant!r} does not add up"
-        _require(share.charges == charges[share], "I8", story)
-        _require(share.waiting == waiting[share.tenant], "I8", story)
-        running = sum(
-            charge.started is not None for charge in shares.charges.values() if charge.flow.share is share
-        )
-        _require(share.running == running, "I8", story)
+        counted = (len(share.charged), share.running, share.waiting)
+        true = (every[share], running[share], waiting[share.tenant])
+        _require(counted == true, "I8", f"tenant {share.tenant!r} has {true} and the account says {counted}")
 
 
 def i9_time(core: Core) -> None:

@@ -23,6 +23,7 @@ Cost: 2 µs a job, O(log n) in the tenants that wait.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
@@ -56,6 +57,8 @@ class Clocked(Protocol):
 class FlowLine(Line, Protocol):
     """What an account needs of a line of flows."""
 
+    best: Flow | None
+
     def retag(self, flow: Flow) -> None:
         """Put a flow whose tag has fallen, or that is next, where it belongs."""
 
@@ -82,9 +85,11 @@ class Share:
     weight: float
     #: Seconds that ended attempts have run.
     done: float = 0.0
-    #: Seconds that the others have been charged, and how many of them there are.
+    #: What is charged for the others, in the order in which they left their lines, and its sum in seconds.
+    charged: dict[Charge, None] = attrs.Factory(dict)
     pending: float = 0.0
-    charges: int = 0
+    #: Not later than the first of them outlives its guess.
+    outlived_at: float = math.inf
     #: Attempts that run, and the sum of the moments at which they started.
     running: int = 0
     starts: float = 0.0
@@ -141,10 +146,10 @@ class Shares:
         "_clock",
         "_numbers",
         "_of",
-        "_until_look",
         "_weigh",
         "charges",
         "guess",
+        "lines",
         "ranked",
         "resting",
     )
@@ -156,8 +161,8 @@ class Shares:
         self._numbers = 0
         #: For each job that has left its line, and each slot whose call has outlived its attempt.
         self.charges: dict[Job | Slot, Charge] = {}
-        #: Calls that are to return before the next look at attempts that have outlived their guess.
-        self._until_look = 0
+        #: Every line of flows.
+        self.lines: list[FlowLine] = []
         #: The average of everybody's latest run times; None before the first.
         self.guess: float | None = None
         #: Tenants that may have no jobs left.
@@ -188,12 +193,12 @@ class Shares:
 
     # What is charged
 
-    def take(self, job: Job, flow: Flow) -> None:
+    def take(self, holder: Job | Slot, flow: Flow) -> None:
         """Charge a guess for a job that leaves its line. Cost: 0.5 µs."""
         share = flow.share
         seconds = share.guess or self.guess or UNKNOWN
-        self.charges[job] = Charge(flow, seconds, share.finish + flow.lag)
-        share.charges += 1
+        charge = self.charges[holder] = Charge(flow, seconds, share.finish + flow.lag)
+        share.charged[charge] = None
         share.pending += seconds
         share.finish = (share.done + share.pending) / share.weight
 
@@ -209,6 +214,7 @@ class Shares:
         charge.started = now
         share.running += 1
         share.starts += now
+        share.outlived_at = min(share.outlived_at, now + charge.seconds)
 
     def outlived(self, job: Job, slot: Slot) -> None:
         """Charge a call to its slot from now on: its job has given the attempt up."""
@@ -231,9 +237,13 @@ class Shares:
             known = self.guess
             self.guess = seconds if known is None else known + (seconds - known) * LATEST
         self._give_back(charge)
-        self._until_look -= 1
-        if self._until_look <= 0:
-            self._look(now)
+        for line in self.lines:  # those that have outlived their guess are charged before anybody is taken
+            best = line.best
+            while best is not None and best.share.outlived_at <= now:
+                self._look(best.share, now)
+                if line.best is best:
+                    break
+                best = line.best
 
     def returned(self, holder: Job | Slot) -> None:
         """Charge nothing for a job that was taken back, or whose call never began."""
@@ -247,29 +257,33 @@ class Shares:
         if charge.started is not None:
             share.running -= 1
             share.starts = share.starts - charge.started if share.running else 0.0
-        share.charges -= 1
-        share.pending = share.pending - charge.seconds if share.charges else 0.0
+        del share.charged[charge]
+        if share.charged:
+            share.pending -= charge.seconds
+        else:
+            share.pending, share.outlived_at = 0.0, math.inf
         share.finish = (share.done + share.pending) / share.weight
         if share.waiting:
             self._retag(share)
-        elif not share.charges:
+        elif not share.charged:
             self.rest(share)
 
-    def _look(self, now: float) -> None:
-        """Charge attempts that run longer than was guessed twice what they have run.
+    def _look(self, share: Share, now: float) -> None:
+        """Charge attempts that run longer than was guessed twice what they have run, before their tenant's next.
 
-        Cost: O(what is charged), each time that as many have ended: O(1) a job.
+        Cost: O(attempts of the tenant), about once in the time that as many of them take: O(1) a job.
         """
-        for charge in self.charges.values():
-            if charge.started is None or now - charge.started <= charge.seconds:
+        share.outlived_at = math.inf
+        for charge in share.charged:
+            if charge.started is None:
                 continue
-            share = charge.flow.share
-            seconds = 2 * (now - charge.started)
-            share.pending += seconds - charge.seconds
-            charge.seconds = seconds
-            share.finish = (share.done + share.pending) / share.weight
-            self._retag(share)
-        self._until_look = len(self.charges)
+            if charge.started + charge.seconds <= now:
+                seconds = max(2 * (now - charge.started), INSTANT)
+                share.pending += seconds - charge.seconds
+                charge.seconds = seconds
+            share.outlived_at = min(share.outlived_at, max(charge.started + charge.seconds, now + INSTANT))
+        share.finish = (share.done + share.pending) / share.weight
+        self._retag(share)
 
     def _retag(self, share: Share) -> None:
         for line, flow in share.flows.items():
@@ -287,7 +301,7 @@ class Shares:
             resting.append(share)
         for _ in range(min(2, len(resting))):
             one = resting.popleft()
-            if one.waiting or one.charges:
+            if one.waiting or one.charged:
                 one.rests = False
             elif len(resting) >= RESTING_MAX or self._changes_nothing(one):
                 self._forget(one)
@@ -358,26 +372,32 @@ class Shares:
         for share in self._of.values():
             share.waiting, share.rank = 0, None
 
-    def mend(self, holders: Iterable[Job | Slot], now: float) -> None:
+    def mend(self, holders: Iterable[Job | Slot]) -> None:
         """Charge exactly these jobs and slots, and count anew. Cost: O(tenants + jobs that run)."""
         kept = dict.fromkeys(holders)
         self.charges = {holder: charge for holder, charge in self.charges.items() if holder in kept}
+        for holder in kept:
+            job = holder if isinstance(holder, Job) else holder.job
+            if holder not in self.charges and job is not None:
+                self.take(holder, job.line.pass_by(job))  # type: ignore[attr-defined]  # see `began`
+            charge = self.charges[holder]
+            if charge.started is None and job is not None and not job.lies_ahead:
+                charge.started = job.started_at
         for share in self._of.values():
-            share.pending, share.charges, share.running, share.starts = 0.0, 0, 0, 0.0
+            share.pending, share.running, share.starts, share.outlived_at = 0.0, 0, 0.0, math.inf
+            share.charged.clear()
         for charge in self.charges.values():
             share = charge.flow.share
             share.pending += charge.seconds
-            share.charges += 1
+            share.charged[charge] = None
             if charge.started is not None:
                 share.running += 1
                 share.starts += charge.started
-        for holder in kept:
-            if holder not in self.charges and isinstance(holder, Job):
-                self.take(holder, holder.line.pass_by(holder))  # type: ignore[attr-defined]
+                share.outlived_at = min(share.outlived_at, charge.started + charge.seconds)
         self.resting.clear()
         for share in list(self._of.values()):
             share.finish = (share.done + share.pending) / share.weight
             share.rests = False
             self._retag(share)
-            if not share.waiting and not share.charges:
+            if not share.waiting and not share.charged:
                 self.rest(share)
