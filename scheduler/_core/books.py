@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 import attrs
 
@@ -15,7 +14,6 @@ from .._errors import DeadlineExceeded, PoolBroken
 from . import events
 from .autoscaler import Scaled
 from .dispatcher import Dispatcher
-from .fair_line import FairLine
 from .front_queue import FrontQueue
 from .gate import Gate
 from .job import Job
@@ -74,7 +72,6 @@ class Books:
             capacity,
             few_keys=getattr(ordering, "few_keys", False),
             shares=self.shares,
-            fair_line=None if self.shares is None else partial(FairLine, shares=self.shares),
         )
         self.timers = Timers()
         self.pools = PoolTable()

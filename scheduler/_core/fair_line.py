@@ -7,14 +7,16 @@ own, and the old one is dropped when it surfaces, or once such entries are the m
 
 from __future__ import annotations
 
-from collections import deque
+import math
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 
-from .front_queue import LevelLine, order
+from .accounts import STALE_MAX, Flow
 from .job import Job
+from .lines import HEADS, LevelLine, by_key, order
 from .pool_table import GroupRecord
-from .shares import STALE_MAX, Flow, Shares
+from .shares import Shares
 
 #: Equal tags and numbers are those of one flow, so that flows are never compared.
 Entry = tuple[float, int, Flow]
@@ -23,7 +25,7 @@ Entry = tuple[float, int, Flow]
 class FairLine:
     """A line for orderings that answer weights: flows by tag, then jobs by key, then by arrival."""
 
-    __slots__ = ("_flows", "_heap", "_last", "_shares", "_waiting", "best", "broken", "groups", "taken")
+    __slots__ = ("_counts", "_heap", "_last", "_shares", "best", "broken", "flows", "groups", "taken")
 
     def __init__(self, groups: tuple[GroupRecord, ...], shares: Shares) -> None:
         self.groups = groups
@@ -32,11 +34,12 @@ class FairLine:
         #: The flow with the lowest tag in which somebody waits.
         self.best: Flow | None = None
         self._shares = shares
-        self._flows: dict[str | None, Flow] = {}
+        self.flows: dict[str | None, Flow] = {}
         self._heap: list[Entry] = []
         #: The flow that was served last.
         self._last: Flow | None = None
-        self._waiting = 0
+        #: Waiting jobs by priority.
+        self._counts: defaultdict[int, int] = defaultdict(int)
         shares.lines.append(self)
 
     def look(self) -> None:
@@ -47,7 +50,7 @@ class FairLine:
         """Add a waiting job behind its equals of the same tenant. Cost: 0.5 µs; a new tenant 10 µs."""
         flow = self._flow(job)
         flow.jobs.push(job)
-        self._waiting += 1
+        self._counts[job.options.priority] += 1
         if self._shares.ranked is None:
             flow.share.waiting += 1
         else:
@@ -59,7 +62,7 @@ class FairLine:
         """Add a job that was here before, at its old place among its tenant's. Cost: O(log n)."""
         flow = self._flow(job)
         flow.jobs.push_back(job)
-        self._waiting += 1
+        self._counts[job.options.priority] += 1
         self._shares.count(flow.share, 1)
         if flow.entry is None:
             self._enter(flow)
@@ -74,7 +77,7 @@ class FairLine:
         jobs.taken = None
         assert job is not None
         self._last = flow
-        self._waiting -= 1
+        self._less(job)
         shares, share = self._shares, flow.share
         if shares.ranked is None:
             share.waiting -= 1
@@ -96,7 +99,7 @@ class FairLine:
 
     def place(self, job: Job) -> tuple[float, ...]:
         """Return what this line's jobs are ordered by: their tenant's tag, then their key and arrival."""
-        flow = self._flows[job.options.tenant]
+        flow = self.flows[job.options.tenant]
         return (flow.share.finish + flow.lag, flow.share.number, job.key, job.arrival)
 
     def overtakes(self, job: Job, ahead: deque[Job]) -> bool:
@@ -113,7 +116,7 @@ class FairLine:
 
     def worst(self) -> Job | None:
         """Return the last job of the tenant with the most waiting here ÷ weight, or None. Cost: O(flows)."""
-        waiting = [flow for flow in self._flows.values() if flow.entry is not None]
+        waiting = [flow for flow in self.flows.values() if flow.entry is not None]
         longest = max(
             waiting, key=lambda flow: (len(flow.jobs) / flow.share.weight, flow.share.number), default=None
         )
@@ -121,9 +124,9 @@ class FairLine:
 
     def discard(self, job: Job) -> None:
         """Forget a job whose state has already left WAITING. Cost: O(log n) amortised."""
-        flow = self._flows[job.options.tenant]
+        flow = self.flows[job.options.tenant]
         flow.jobs.discard(job)
-        self._waiting -= 1
+        self._less(job)
         self._shares.count(flow.share, -1)
         if flow.jobs.best is None:
             flow.entry = None
@@ -131,29 +134,58 @@ class FairLine:
             if not flow.share.waiting and not flow.share.charged:
                 self._shares.rest(flow.share)
 
+    def levels(self) -> Iterator[tuple[int, int, float | None]]:
+        """Iterate over the priorities, see `Line`; only of one near the head is it known since when it waits."""
+        heads = [job for entry in self._heap[:HEADS] if (job := entry[2].jobs.peek()) is not None]
+        for priority, count in self._counts.items():
+            waits = [
+                job.waiting_since for job in heads if job.options.priority == priority and not job.attempt
+            ]
+            yield priority, count, min(waits, default=None)
+
+    def before(self, job: Job) -> int:
+        """Return how many jobs would start before `job` if every guess held. Cost: O(flows + its tenant's jobs)."""
+        line, guess = job.line, self._shares.guess
+        own = job.options.tenant
+        number, tag = self._shares.turn(job, line.flows[own])  # type: ignore[attr-defined]  # all are lines of flows
+        count = 0
+        for flow in self.flows.values():
+            if flow.share.tenant == own:
+                count += flow.jobs.before(job)
+            elif flow.entry is not None:
+                share = flow.share
+                turns = (tag - share.finish - flow.lag) / share.expects(guess) * share.weight
+                whole = math.ceil(turns) if share.number > number else math.floor(turns) + 1
+                count += min(len(flow.jobs), max(0, whole))
+        return count
+
+    def oldest(self, priority: int) -> Iterator[Job]:
+        """Iterate over the waiting jobs of a priority, those of tenants in turn. Cost: O(n log n) for all of them."""
+        return (job for job in self if job.options.priority == priority)
+
     def salvage(self) -> list[Job]:
         """Forget every job and return them, however torn the line is."""
         jobs: list[Job] = []
-        for flow in self._flows.values():
+        for flow in self.flows.values():
             if flow.jobs.taken is not None:
                 jobs.append(flow.jobs.taken)
                 flow.jobs.taken = None
             jobs += flow.jobs.salvage()
             flow.entry = None
-        self._heap, self.best, self._waiting = [], None, 0
+        self._counts.clear()
+        self._heap, self.best = [], None
         return jobs
 
     def in_order(self) -> bool:
         """Whether every flow stands where its tag says, and in it every job where its key and arrival say."""
-        for flow in self._flows.values():
-            jobs = list(flow.jobs)
-            if jobs != sorted(jobs, key=order) or (flow.entry is None) != (not jobs):
+        for flow in self.flows.values():
+            if not by_key(flow.jobs) or (flow.entry is None) != (not len(flow.jobs)):
                 return False
             if flow.entry is not None and (
                 flow.entry[0] > flow.share.finish + flow.lag or flow.entry not in self._heap
             ):
                 return False
-        waiting = [flow for flow in self._flows.values() if flow.entry is not None]
+        waiting = [flow for flow in self.flows.values() if flow.entry is not None]
         by_tag = min(
             waiting, key=lambda flow: (flow.share.finish + flow.lag, flow.share.number), default=None
         )
@@ -169,7 +201,7 @@ class FairLine:
         if tag < flow.entry[0]:
             flow.entry = (tag, share.number, flow)
             heappush(heap, flow.entry)
-            if len(heap) > STALE_MAX + 2 * len(self._flows):
+            if len(heap) > STALE_MAX + 2 * len(self.flows):
                 heap[:] = [entry for entry in heap if entry[2].entry is entry]
                 heapify(heap)
         self.surface()
@@ -184,7 +216,7 @@ class FairLine:
 
     def forget(self, tenant: str | None) -> None:
         """Forget the flow of a tenant, in which nobody waits."""
-        del self._flows[tenant]
+        del self.flows[tenant]
 
     def level(self) -> float | None:
         """Return how far the line has got: to what the flow has had that is next, or was the last.
@@ -215,11 +247,17 @@ class FairLine:
 
     # How
 
+    def _less(self, job: Job) -> None:
+        priority = job.options.priority
+        count = self._counts[priority] = self._counts[priority] - 1
+        if not count:
+            del self._counts[priority]
+
     def _flow(self, job: Job) -> Flow:
-        flow = self._flows.get(job.options.tenant)
+        flow = self.flows.get(job.options.tenant)
         if flow is None:
             share = self._shares.of(job)
-            flow = self._flows[share.tenant] = share.flows[self] = Flow(share, self, LevelLine(()))
+            flow = self.flows[share.tenant] = share.flows[self] = Flow(share, self, LevelLine(()))
         return flow
 
     def _enter(self, flow: Flow) -> None:
@@ -242,13 +280,13 @@ class FairLine:
             flow.lag = max(flow.lag, level - flow.share.finish)
 
     def __len__(self) -> int:
-        return self._waiting
+        return sum(self._counts.values())
 
     def __iter__(self) -> Iterator[Job]:
         """Iterate over the waiting jobs in the order in which they would start if every guess held."""
         guess = self._shares.guess
         turns: list[tuple[float, int, float, Iterator[Job]]] = []
-        for flow in self._flows.values():
+        for flow in self.flows.values():
             if flow.entry is not None:
                 step = flow.share.expects(guess) / flow.share.weight
                 turns.append((flow.entry[0], flow.share.number, step, iter(flow.jobs)))

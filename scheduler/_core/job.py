@@ -131,11 +131,12 @@ class Line(Protocol):
     def levels(self) -> Iterator[tuple[int, int, float | None]]:
         """Iterate over the priorities: how many jobs wait, and since when the oldest has, None where that is not known."""
 
-    def before(self, place: tuple[float, int]) -> int:
-        """Return how many jobs wait here that start before one of this key and arrival."""
+    def before(self, job: Job) -> int:
+        """Return how many jobs wait here that start before `job`, which waits here or in another line."""
 
     def oldest(self, priority: int) -> Iterator[Job]:
         """Iterate over the waiting jobs of a priority, those that came first before the others."""
+
     def salvage(self) -> list[Job]:
         """Forget every job and return them, however torn the line is."""
 

@@ -19,9 +19,9 @@ from hypothesis.stateful import (
 from policies import Block, FairShare, FixedBackoff, LeastLoaded, StrictPriority
 from scheduler._core.books import Left
 from scheduler._core.core import Core
-from scheduler._core.front_queue import order
 from scheduler._core.invariants import check
 from scheduler._core.job import Job, JobOptions
+from scheduler._core.lines import order
 from scheduler._core.pool_table import GroupRecord
 from scheduler._core.states import JobState, PoolState
 

@@ -6,10 +6,11 @@ import attrs
 import pytest
 
 from policies import FairShare, FixedBackoff, Reject, ShedLowest
+from scheduler._core.accounts import UNKNOWN
 from scheduler._core.fair_line import FairLine
 from scheduler._core.invariants import InvariantBroken, check
 from scheduler._core.job import Job, JobOptions
-from scheduler._core.shares import RESTING_MAX, UNKNOWN, Shares
+from scheduler._core.shares import RESTING_MAX, Shares
 from scheduler._core.states import CANCELLED, RUNNING
 from scheduler._errors import JobInterrupted, QueueFull
 

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from scheduler._core.fair_line import FairLine
-from scheduler._core.front_queue import IDLE_RUNS_MAX, FrontQueue, KeyLine, LevelLine
+from scheduler._core.front_queue import FrontQueue
 from scheduler._core.job import Job, JobOptions
+from scheduler._core.lines import IDLE_RUNS_MAX, KeyLine, LevelLine
 from scheduler._core.shares import Shares
 from scheduler._core.states import CANCELLED, RUNNING
 
