@@ -28,6 +28,7 @@ class FlowLine(Line, Protocol):
     """What an account needs of a line of flows."""
 
     best: Flow | None
+    flows: dict[str | None, Flow]
 
     def retag(self, flow: Flow) -> None:
         """Put a flow whose tag has fallen, or that is next, where it belongs."""

@@ -216,7 +216,7 @@ class FairLine:
 
     def forget(self, tenant: str | None) -> None:
         """Forget the flow of a tenant, in which nobody waits."""
-        del self.flows[tenant]
+        self.flows.pop(tenant, None)
 
     def level(self) -> float | None:
         """Return how far the line has got: to what the flow has had that is next, or was the last.

@@ -61,15 +61,15 @@ class FrontQueue:
 
     def mend(self, torn: Job | None) -> None:
         """Lay every line anew without the job of a torn turn. Cost: O(n)."""
+        salvaged = [(line, line.salvage()) for line in self.lines.values()]
         if self.shares is not None:
             self.shares.clear()
-        for line in self.lines.values():
-            jobs = line.salvage()
+        for line, jobs in salvaged:
             if line.taken is not None:  # popped, and not yet bound to a slot
                 jobs.append(line.taken)
                 line.taken = None
-            jobs = [job for job in dict.fromkeys(jobs) if job.state is WAITING and job is not torn]
-            for job in sorted(jobs, key=order):
+            waiting = [job for job in dict.fromkeys(jobs) if job.state is WAITING and job is not torn]
+            for job in sorted(waiting, key=order):
                 (line.push_back if job.attempt else line.push)(job)
 
     def worst(self) -> Job | None:

@@ -220,8 +220,8 @@ class Shares:
         for line in share.flows:
             line.forget(share.tenant)
         if share.rank is not None and self.ranked is not None:
-            self.ranked.remove(share.rank)
-        del self._of[share.tenant]
+            self.ranked.discard(share.rank)
+        self._of.pop(share.tenant, None)  # an interrupt may have torn this once before
 
     def turn(self, job: Job, flow: Flow) -> tuple[int, float]:
         """Return its tenant's number and the tag at which a waiting job's turn comes if every guess holds."""
@@ -236,7 +236,7 @@ class Shares:
         share.waiting += change
         if self.ranked is not None:
             if share.rank is not None:
-                self.ranked.remove(share.rank)
+                self.ranked.discard(share.rank)
             share.rank = (share.waiting / share.weight, share.number, share)
             self.ranked.add(share.rank)
 
@@ -277,15 +277,29 @@ class Shares:
     # After an interrupt
 
     def clear(self) -> None:
-        """Forget who waits: the lines are about to be laid anew."""
+        """Forget who waits, and flows that are not on both sides' books: the lines are about to be laid anew."""
         self.ranked = None
         for share in self._of.values():
             share.waiting, share.rank = 0, None
+            share.flows = {
+                line: flow for line, flow in share.flows.items() if line.flows.get(share.tenant) is flow
+            }
+        for line in self.lines:
+            for tenant, flow in list(line.flows.items()):
+                share = self._of.setdefault(tenant, flow.share)
+                if share is flow.share:
+                    share.flows[line] = flow
+                else:
+                    del line.flows[tenant]
 
     def mend(self, holders: Iterable[Job | Slot]) -> None:
         """Charge exactly these jobs and slots, and count anew. Cost: O(tenants + jobs that run)."""
         kept = dict.fromkeys(holders)
-        self.charges = {holder: charge for holder, charge in self.charges.items() if holder in kept}
+        self.charges = {
+            holder: charge
+            for holder, charge in self.charges.items()
+            if holder in kept and self._of.get(charge.flow.share.tenant) is charge.flow.share
+        }
         for holder in kept:
             job = holder if isinstance(holder, Job) else holder.job
             if holder not in self.charges and job is not None:

@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from policies import FairShare, FixedBackoff, Reject, ShedLowest
 from scheduler._core.accounts import UNKNOWN
@@ -345,7 +347,7 @@ def test_a_hundred_thousand_tenants_that_came_and_went_are_forgotten(fair):
         hand.core.finish(slot, None, None, hand.now)
         hand.core.refill(slot, hand.now)
 
-    assert (True, True) == (len(hand.core.shares) <= 4, len(line._flows) <= 4)
+    assert (True, True) == (len(hand.core.shares) <= 4, len(line.flows) <= 4)
 
 
 def test_tenants_that_others_have_not_caught_up_with_are_forgotten_beyond_a_bound(fair):
@@ -430,3 +432,42 @@ def test_torn_accounts_are_made_anew_from_where_jobs_are(fair, group):
     assert [2, 1] == [len(shares.charges), account(hand, "a").waiting]
     hand.finish("a2")
     assert "b1" == hand.names[-1]
+
+
+# What others ask a line
+
+
+def a_fair_line(*jobs, weights=None):
+    """Return a line in which these jobs, (tenant, key) each, wait."""
+    shares = Shares(SimpleNamespace(now=0.0), lambda job: (weights or {}).get(job.tenant, 1.0))
+    line = FairLine((), shares)
+    for arrival, (tenant, key) in enumerate(jobs):
+        job = Job(JobOptions(tenant=tenant, priority=key), line)
+        job.key, job.arrival, job.waiting_since = key, arrival, float(arrival)
+        line.push(job)
+    return line
+
+
+@given(
+    jobs=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([10, 20])), min_size=1, max_size=20),
+    weights=st.fixed_dictionaries({"a": st.sampled_from([0.5, 1.0, 4.0])}),
+    gone=st.integers(0, 5),
+)
+def test_how_many_start_before_a_job_is_its_place_in_the_walk(jobs, weights, gone):
+    """`explain()` counts without walking, and must say what a walk would."""
+    line = a_fair_line(*jobs, weights=weights)
+    for _ in range(gone):
+        line.pop()
+
+    assert list(range(len(line))) == [line.before(job) for job in line]
+
+
+def test_a_line_tells_what_waits_by_priority_and_since_when():
+    """The autoscaler and CoDel look at priorities, whoever the tenants are."""
+    line = a_fair_line(("a", 10), ("b", 20), ("a", 20), ("b", 10), ("b", 20))
+    before = sorted(line.levels())
+    line.pop()
+
+    assert [(10, 2, 0.0), (20, 3, None)] == before
+    assert [(10, 1, 3.0), (20, 3, 2.0)] == sorted(line.levels())
+    assert [1, 2, 4] == sorted(job.arrival for job in line.oldest(20))
