@@ -3,7 +3,8 @@
 =================  ===================================================
 ordering           `StrictPriority`, `Aging`, `EarliestDeadline`, `FairShare`
 admission          `Block`, `Reject`, `ShedLowest`, `CallerRuns`, `CoDel`
-routing            `LeastLoaded`, `Pack`
+routing            `Pack`, `LeastLoaded`, `RoundRobin`, `TwoRandomChoices`,
+                   `PeakEwma`, `Affinity`
 retry              `NoRetry`, `FixedBackoff`, `ExponentialBackoff`
 scaling            `FixedPools`, `QueueDelay`, `TargetUtilization`, `SquareRootStaffing`
 =================  ===================================================
@@ -34,7 +35,7 @@ from .contracts import (
 )
 from .ordering import Aging, EarliestDeadline, FairShare, StrictPriority
 from .retry import ExponentialBackoff, FixedBackoff, NoRetry
-from .routing import LeastLoaded, Pack
+from .routing import Affinity, LeastLoaded, Pack, PeakEwma, RoundRobin, TwoRandomChoices
 from .scaling import FixedPools, QueueDelay, SquareRootStaffing, TargetUtilization
 
 __distribution__ = "two-tier-scheduler"
@@ -43,6 +44,7 @@ __all__ = [
     "Admission",
     "AdmissionPolicy",
     "Advice",
+    "Affinity",
     "Aging",
     "Block",
     "CallerRuns",
@@ -60,11 +62,13 @@ __all__ = [
     "NoRetry",
     "OrderingPolicy",
     "Pack",
+    "PeakEwma",
     "PoolView",
     "QueueDelay",
     "QueueView",
     "Reject",
     "RetryPolicy",
+    "RoundRobin",
     "RoutingPolicy",
     "ScalingPolicy",
     "SharingPolicy",
@@ -72,6 +76,7 @@ __all__ = [
     "SquareRootStaffing",
     "StrictPriority",
     "TargetUtilization",
+    "TwoRandomChoices",
     "Uniform",
     "Window",
 ]

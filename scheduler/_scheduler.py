@@ -60,8 +60,9 @@ class Scheduler(Submitter):
     has eight threads; otherwise hand it `PoolGroup`s, or bare recipes such as ``ThreadPool(slots=8)``.
 
     `capacity` bounds the jobs that wait (default 1,048,576); `admission` says what happens beyond
-    (default `Block`), `ordering` who goes first (`StrictPriority`), `routing` which pool
-    (`LeastLoaded`), `retry` what happens to failures (`NoRetry`). `seed` fixes the dice.
+    (default `Block`), `ordering` who goes first (`StrictPriority`), `routing` which pool of a group
+    (`Pack` where the group scales, else `LeastLoaded`), `retry` what happens to failures (`NoRetry`).
+    `seed` fixes the dice.
     `check_invariants` checks the whole state in every eventful turn: slow, for debugging.
 
     It is a `concurrent.futures.Executor`; use it in ``with`` or ``async with``. A scheduler that is

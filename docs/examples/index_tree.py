@@ -198,7 +198,7 @@ def calm_down(scheduler: Scheduler, pools: int) -> None:
 def report_scaling(scheduler: Scheduler, began: float) -> None:
     """Print when and why the threads scaled, and what that did."""
     decisions = [decision for decision in scheduler.explain("io").decisions if decision.pools]
-    print("\n  when     pools  what and why")
+    print("\n  when     pools  what and why" if decisions else "\n  The threads did not need to scale.")
     for decision in decisions:
         what = f"{decision.action} {' '.join(decision.pools)}: {decision.reason}"
         print(f"  {decision.time - began:5.2f} s  {decision.before:5}  {what}")

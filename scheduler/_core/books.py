@@ -17,7 +17,7 @@ from .dispatcher import Dispatcher
 from .front_queue import FrontQueue
 from .gate import Gate
 from .job import Job
-from .pool_table import GroupRecord, PoolRecord, PoolTable, Slot
+from .pool_table import GroupRecord, Loan, PoolRecord, PoolTable, Slot
 from .retrier import Retrier
 from .shares import Shares
 from .states import TRANSITIONS, JobState, PoolState
@@ -66,25 +66,26 @@ class Books:
         routing: RoutingPolicy,
         uniform: Uniform,
     ) -> None:
+        self.now = 0.0
         #: Who has had how much; None unless the ordering answers weights.
         self.shares = Shares(self, self._weigh) if hasattr(ordering, "weight") else None
-        self.queue = FrontQueue(
-            capacity,
-            few_keys=getattr(ordering, "few_keys", False),
-            shares=self.shares,
-        )
+        few_keys = getattr(ordering, "few_keys", False)
+        self.queue = FrontQueue(capacity, few_keys=few_keys, shares=self.shares)
         self.timers = Timers()
         self.pools = PoolTable()
         for group in groups:
             self.pools.groups[group.name] = group
         self.ledger = Ledger()
         self.gate = Gate(admission, self.queue, self.policy_failed)
-        self.dispatcher = Dispatcher(routing, uniform, self.policy_failed)
+        self.dispatcher = Dispatcher(routing, uniform, self.policy_failed, lambda: self.now)
+        for group in self.pools.groups.values():
+            group.decay = getattr(self.dispatcher.routing(group), "run_time_decay", None)
+        #: Whether any routing policy looks at how long jobs run.
+        self.keeps_run_times = any(group.decay is not None for group in self.pools.groups.values())
         self.retrier = Retrier(uniform, self.policy_failed)
         self.ordering = ordering
         #: A job is born with its priority as key, which saves asking the default ordering.
         self.key_is_priority = type(ordering) in (StrictPriority, FairShare)
-        self.now = 0.0
         self.paused = False
         #: False once closing has begun to cancel: a failure is then final.
         self.retrying = True
@@ -97,6 +98,15 @@ class Books:
             state=PoolState.CORDONED,
             started_at=0.0,
         )
+        self._begin_to_scale(admission)
+        #: How many jobs lie ahead, in all slots.
+        self.ahead = 0
+        self.observed = False
+        #: Whether the turn left anything behind but the answer of its method.
+        self.dirty = False
+        self.left = Left()
+
+    def _begin_to_scale(self, admission: AdmissionPolicy) -> None:
         #: The groups that scale by themselves, by name.
         self.scaled = {
             group.name: Scaled(group, group.scaling)
@@ -115,12 +125,6 @@ class Books:
         self.closing = False
         #: Calls that have outlived their limit, by when they count as stuck: number, slot, attempt.
         self.overdue: list[tuple[float, int, Slot, int]] = []
-        #: How many jobs lie ahead, in all slots.
-        self.ahead = 0
-        self.observed = False
-        #: Whether the turn left anything behind but the answer of its method.
-        self.dirty = False
-        self.left = Left()
 
     def _weigh(self, job: Job) -> float:
         """Return the weight of a job's tenant, as the ordering answers it."""
@@ -145,7 +149,7 @@ class Books:
         if state not in TRANSITIONS[job.state]:
             raise AssertionError(f"job {job.id}: {job.state.name} → {state.name} is no legal move")
 
-    def broken(self, groups: Sequence[GroupRecord]) -> PoolBroken:
+    def broken(self, groups: Sequence[GroupRecord | Loan]) -> PoolBroken:
         """Return the error of a job that no pool will ever take."""
         names = ", ".join(repr(group.name) for group in groups)
         cause = groups[0].broken

@@ -46,8 +46,7 @@ class Capacity(FullQueue):
         self.pools.move(pool, PoolState.ACCEPTING)
         if pool.group.broken is not None:  # a new pool makes it whole
             pool.group.broken = None
-            for line in pool.group.lines:
-                line.look()
+            pool.group.look()
         self.dispatch(now)
 
     def cordon(self, pool: PoolRecord, now: float) -> None:
@@ -96,8 +95,7 @@ class Capacity(FullQueue):
         group = pool.group
         if not group.capacity_pools():
             group.broken, group.why_broken = error, why
-            for line in group.lines:
-                line.look()
+            group.look()
         self.stop_if_empty(pool, now)
         return self.fail_some(now)
 

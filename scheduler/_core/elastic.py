@@ -124,7 +124,7 @@ class Elastic(Quarantine):
                 self._decided(scaled, "add", opened, order, load)
         elif order.drain:
             candidates = [pool for pool in scaled.group.pools if pool.state is PoolState.ACCEPTING]
-            if candidates:
+            if len(candidates) > scaled.group.min_pools:  # those that somebody cordoned do not count here
                 pool = min(reversed(candidates), key=lambda pool: _keep(pool, order.pool))
                 seen = tuple((pool.pool_id, pool.in_use, now - pool.idle_since) for pool in candidates)
                 scaled.changed(now)
@@ -247,10 +247,10 @@ class Elastic(Quarantine):
         """Return the last decisions about a group, and how it stands. Cost: O(pools)."""
         in_use, slots = usage(group)
         most = "no maximum" if group.max_pools is None else f"at most {group.max_pools}"
-        scales = repr(group.scaling) if group.name in self.scaled else "nothing by itself"
+        scales = "by hand alone" if group.scaling is None else f"by {group.scaling!r}"
         standing = (
             f"{group.capacity_pools()} pools (at least {group.min_pools}, {most}), "
-            f"{in_use} of {slots} slots in use, scaled by {scales}"
+            f"{in_use} of {slots} slots in use, scaled {scales}"
         )
         return Explanation(time=now, group=group.name, decisions=tuple(group.decisions), now=standing)
 

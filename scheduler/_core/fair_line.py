@@ -15,7 +15,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 from .accounts import STALE_MAX, Flow
 from .job import Job
 from .lines import HEADS, LevelLine, by_key, order
-from .pool_table import GroupRecord
+from .pool_table import GroupRecord, Loan
 from .shares import Shares
 
 #: Equal tags and numbers are those of one flow, so that flows are never compared.
@@ -27,7 +27,7 @@ class FairLine:
 
     __slots__ = ("_counts", "_heap", "_last", "_shares", "best", "broken", "flows", "groups", "taken")
 
-    def __init__(self, groups: tuple[GroupRecord, ...], shares: Shares) -> None:
+    def __init__(self, groups: tuple[GroupRecord | Loan, ...], shares: Shares) -> None:
         self.groups = groups
         self.broken = all(group.broken is not None for group in groups)
         self.taken: Job | None = None

@@ -100,7 +100,7 @@ class Flow:
             ended += meter.ended
             run_total += meter.run_total
             run_squares += meter.run_squares
-        in_use, slots = usage(group)
+        in_use, _ = usage(group)
         look = Look(
             time=now,
             started=started,
@@ -110,7 +110,7 @@ class Flow:
             waiting=waiting,
             in_use=in_use,
             oldest=oldest,
-            saturated=waiting > 0 and in_use >= slots,
+            saturated=waiting > 0,  # no job waits beside a slot that it may use (I7)
         )
         self._fine.append(look)
         _trim(self._fine, now - self.panic_length)

@@ -20,11 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import attrgetter
 
 from .fair_line import FairLine
 from .job import Job, Line
 from .lines import KeyLine, LevelLine, order
-from .pool_table import GroupRecord
+from .pool_table import GroupRecord, Loan
 from .shares import Shares
 from .states import WAITING
 
@@ -45,12 +46,16 @@ class FrontQueue:
         self.lines: dict[tuple[int, ...], Line] = {}
         #: Who has had how much; None unless tenants share.
         self.shares = shares
-        self._line_type: Callable[[tuple[GroupRecord, ...]], Line] = LevelLine if few_keys else KeyLine
+        self._line_type: Callable[[tuple[GroupRecord | Loan, ...]], Line] = LevelLine if few_keys else KeyLine
         if shares is not None:
             self._line_type = partial(FairLine, shares=shares)
 
-    def line(self, groups: tuple[GroupRecord, ...]) -> Line:
-        """Return the line of jobs that exactly these groups may take, opening it on first use."""
+    def line(self, groups: tuple[GroupRecord | Loan, ...]) -> Line:
+        """Return the line of jobs that exactly these groups may take, opening it on first use.
+
+        Its groups stand in spill-over order, so that nobody has to look for the first with a free slot.
+        """
+        groups = tuple(sorted(groups, key=attrgetter("rank")))
         indexes = tuple(group.index for group in groups)
         line = self.lines.get(indexes)
         if line is None:

@@ -49,6 +49,7 @@ class JobOptions:
     delay: float = 0.0
     retry: RetryPolicy | None = None
     tenant: str | None = None
+    affinity: str | None = None
     name: str | None = None
     #: Nothing here needs a timer before the first start, or ever: the hot path asks only these.
     plain: bool = attrs.field(init=False, repr=False, eq=False)
@@ -92,7 +93,7 @@ class Extra:
 class Line(Protocol):
     """Jobs that the same groups may take, in the order in which they will start."""
 
-    #: The groups that may take these jobs, in the order they were declared.
+    #: The groups that may take these jobs, and loans of groups that lend to them, in spill-over order.
     groups: tuple[Any, ...]
     #: Anything but None while a job waits here.
     best: Any
@@ -219,6 +220,11 @@ class Job:
         """When the job must have settled, on the scheduler's clock; None if it has no deadline."""
         seconds = self.options.deadline
         return None if seconds is None else self.submitted_at + seconds
+
+    @property
+    def affinity(self) -> str | None:
+        """What the job has in common with others that had better run in the same pool."""
+        return self.options.affinity
 
     @property
     def lies_ahead(self) -> bool:

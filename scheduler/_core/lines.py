@@ -13,7 +13,7 @@ from itertools import chain
 from sortedcontainers import SortedDict, SortedList
 
 from .job import Job
-from .pool_table import GroupRecord
+from .pool_table import GroupRecord, Loan
 from .states import WAITING
 
 #: Empty runs a line keeps, so that a level that empties and fills again costs nothing.
@@ -76,7 +76,7 @@ class LevelLine:
     place = staticmethod(order)
     overtakes = staticmethod(overtakes)
 
-    def __init__(self, groups: tuple[GroupRecord, ...]) -> None:
+    def __init__(self, groups: tuple[GroupRecord | Loan, ...]) -> None:
         self.groups = groups
         self.broken = all(group.broken is not None for group in groups)
         self.taken: Job | None = None
@@ -244,7 +244,7 @@ class KeyLine:
     place = staticmethod(order)
     overtakes = staticmethod(overtakes)
 
-    def __init__(self, groups: tuple[GroupRecord, ...]) -> None:
+    def __init__(self, groups: tuple[GroupRecord | Loan, ...]) -> None:
         self.groups = groups
         self.broken = all(group.broken is not None for group in groups)
         self.taken: Job | None = None

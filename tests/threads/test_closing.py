@@ -834,9 +834,7 @@ def test_closing_looks_at_each_job_that_waits_once(open_scheduler, monkeypatch, 
     handles = [s.submit(int) for _ in range(20 * JOBS_PER_TURN)]
     looked = []
     live = scheduler._core.lines.Run.live
-    monkeypatch.setattr(
-        scheduler._core.lines.Run, "live", lambda run: looked.append(len(run)) or live(run)
-    )
+    monkeypatch.setattr(scheduler._core.lines.Run, "live", lambda run: looked.append(len(run)) or live(run))
     s.shutdown(cancel_futures=True)
 
     assert all(handle.done() for handle in handles)
