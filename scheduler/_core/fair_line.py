@@ -47,7 +47,7 @@ class FairLine:
         self.broken = all(group.broken is not None for group in self.groups)
 
     def push(self, job: Job) -> None:
-        """Add a waiting job behind its equals of the same tenant. Cost: 0.5 µs; a new tenant 10 µs."""
+        """Add a waiting job behind its equals of the same tenant. Cost: 0.4 µs; a new tenant 15 µs."""
         flow = self._flow(job)
         flow.jobs.push(job)
         self._counts[job.options.priority] += 1
