@@ -27,17 +27,13 @@ class Clocked(Protocol):
 class FlowLine(Line, Protocol):
     """What an account needs of a line of flows."""
 
-    best: Flow | None
     flows: dict[str | None, Flow]
 
     def retag(self, flow: Flow) -> None:
-        """Put a flow whose tag has fallen, or that is next, where it belongs."""
+        """Put a flow whose tag has fallen where it belongs."""
 
     def pass_by(self, job: Job) -> Flow:
         """Return the flow of a job that starts without having waited here."""
-
-    def surface(self) -> None:
-        """See again who is next: tags may have risen."""
 
     def forget(self, tenant: str | None) -> None:
         """Forget the flow of a tenant, in which nobody waits."""

@@ -31,7 +31,7 @@ class FairLine:
         self.groups = groups
         self.broken = all(group.broken is not None for group in groups)
         self.taken: Job | None = None
-        #: The flow with the lowest tag in which somebody waits.
+        #: A flow in which somebody waits; which one is next, `head` finds out.
         self.best: Flow | None = None
         self._shares = shares
         self.flows: dict[str | None, Flow] = {}
@@ -69,7 +69,7 @@ class FairLine:
 
     def pop(self) -> Job | None:
         """Remove and return the job that is next, or None, and charge a guess for it. Cost: O(log flows)."""
-        flow = self.best
+        flow = self.head()
         if flow is None:
             return None
         jobs = flow.jobs
@@ -86,16 +86,34 @@ class FairLine:
         shares.take(job, flow)
         if jobs.best is None:
             flow.entry = None
-        self.surface()
-        if len(share.flows) > 1:  # it may have been next in others, too
-            for line in share.flows:
-                line.surface()
         return job
 
     def peek(self) -> Job | None:
-        """Return the job that is next, or None. Cost: O(1)."""
-        flow = self.best
+        """Return the job that is next, or None. Cost: as `pop`."""
+        flow = self.head()
         return None if flow is None else flow.jobs.peek()
+
+    def head(self) -> Flow | None:
+        """Return the flow with the lowest tag, after charging what it runs and has outlived its guess.
+
+        Entries on top of the heap that are out of date are dropped or set right. Cost: O(log flows) amortised.
+        """
+        heap = self._heap
+        shares = self._shares
+        while heap:
+            entry = heap[0]
+            flow = entry[2]
+            if flow.entry is not entry:
+                heappop(heap)
+                continue
+            share = flow.share
+            tag = share.finish + flow.lag
+            if tag != entry[0]:
+                flow.entry = (tag, share.number, flow)
+                heapreplace(heap, flow.entry)
+            elif share.outlived_at > shares.clock.now or not shares.look(share):
+                return flow
+        return None
 
     def place(self, job: Job) -> tuple[float, ...]:
         """Return what this line's jobs are ordered by: their tenant's tag, then their key and arrival."""
@@ -130,7 +148,6 @@ class FairLine:
         self._shares.count(flow.share, -1)
         if flow.jobs.best is None:
             flow.entry = None
-            self.surface()
             if not flow.share.waiting and not flow.share.charged:
                 self._shares.rest(flow.share)
 
@@ -178,6 +195,7 @@ class FairLine:
 
     def in_order(self) -> bool:
         """Whether every flow stands where its tag says, and in it every job where its key and arrival say."""
+        head = self.head()
         for flow in self.flows.values():
             if not by_key(flow.jobs) or (flow.entry is None) != (not len(flow.jobs)):
                 return False
@@ -189,22 +207,18 @@ class FairLine:
         by_tag = min(
             waiting, key=lambda flow: (flow.share.finish + flow.lag, flow.share.number), default=None
         )
-        return self.best is by_tag
+        return head is by_tag
 
     # What the accounts ask
 
     def retag(self, flow: Flow) -> None:
-        """Put a flow whose tag has fallen, or that is next, where it belongs. Cost: O(log flows)."""
-        share, heap = flow.share, self._heap
-        tag = share.finish + flow.lag
-        assert flow.entry is not None
-        if tag < flow.entry[0]:
-            flow.entry = (tag, share.number, flow)
-            heappush(heap, flow.entry)
-            if len(heap) > STALE_MAX + 2 * len(self.flows):
-                heap[:] = [entry for entry in heap if entry[2].entry is entry]
-                heapify(heap)
-        self.surface()
+        """Put a flow whose tag has fallen where it belongs. Cost: O(log flows)."""
+        heap = self._heap
+        flow.entry = (flow.share.finish + flow.lag, flow.share.number, flow)
+        heappush(heap, flow.entry)
+        if len(heap) > STALE_MAX + 2 * len(self.flows):
+            heap[:] = [entry for entry in heap if entry[2].entry is entry]
+            heapify(heap)
 
     def pass_by(self, job: Job) -> Flow:
         """Return the flow of a job that starts without having waited here: the line has now got to it."""
@@ -224,26 +238,8 @@ class FairLine:
         What it has really had, and not what it is charged: a guess that was too high is given back, and
         who came meanwhile would be left behind by as much.
         """
-        flow = self.best or self._last
-        return None if flow is None else flow.share.reached(self._shares.now) + flow.lag
-
-    def surface(self) -> None:
-        """See who is next: drop or set right what is out of date on top of the heap. Cost: O(log flows) amortised."""
-        heap = self._heap
-        while heap:
-            entry = heap[0]
-            flow = entry[2]
-            if flow.entry is not entry:
-                heappop(heap)
-                continue
-            share = flow.share
-            tag = share.finish + flow.lag
-            if tag == entry[0]:
-                self.best = flow
-                return
-            flow.entry = (tag, share.number, flow)
-            heapreplace(heap, flow.entry)
-        self.best = None
+        flow = self.head() or self._last
+        return None if flow is None else flow.share.reached(self._shares.clock.now) + flow.lag
 
     # How
 
@@ -252,6 +248,8 @@ class FairLine:
         count = self._counts[priority] = self._counts[priority] - 1
         if not count:
             del self._counts[priority]
+            if not self._counts:
+                self.best = None
 
     def _flow(self, job: Job) -> Flow:
         flow = self.flows.get(job.options.tenant)
@@ -264,7 +262,7 @@ class FairLine:
         self._catch_up(flow)
         flow.entry = (flow.share.finish + flow.lag, flow.share.number, flow)
         heappush(self._heap, flow.entry)
-        self.surface()
+        self.best = flow
 
     def _catch_up(self, flow: Flow, *, alone: bool = False) -> None:
         """Let a flow in which nobody waited begin where the line has got to: it saved nothing up.
@@ -284,12 +282,13 @@ class FairLine:
 
     def __iter__(self) -> Iterator[Job]:
         """Iterate over the waiting jobs in the order in which they would start if every guess held."""
+        self.head()
         guess = self._shares.guess
         turns: list[tuple[float, int, float, Iterator[Job]]] = []
         for flow in self.flows.values():
             if flow.entry is not None:
                 step = flow.share.expects(guess) / flow.share.weight
-                turns.append((flow.entry[0], flow.share.number, step, iter(flow.jobs)))
+                turns.append((flow.share.finish + flow.lag, flow.share.number, step, iter(flow.jobs)))
         heapify(turns)
         while turns:
             tag, number, step, jobs = turns[0]

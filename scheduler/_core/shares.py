@@ -47,11 +47,11 @@ class Shares:
     """Every account. `weigh` answers a tenant's weight, asked when it is first seen."""
 
     __slots__ = (
-        "_clock",
         "_numbers",
         "_of",
         "_weigh",
         "charges",
+        "clock",
         "guess",
         "lines",
         "ranked",
@@ -59,7 +59,8 @@ class Shares:
     )
 
     def __init__(self, clock: Clocked, weigh: Callable[[Job], float]) -> None:
-        self._clock = clock
+        #: Whoever knows the time of this turn.
+        self.clock = clock
         self._weigh = weigh
         self._of: dict[str | None, Share] = {}
         self._numbers = 0
@@ -73,11 +74,6 @@ class Shares:
         self.resting: deque[Share] = deque()
         #: Tenants by waiting jobs ÷ weight; None until somebody first asks for the last job to start.
         self.ranked: SortedList[tuple[float, int, Share]] | None = None
-
-    @property
-    def now(self) -> float:
-        """The time of this turn."""
-        return self._clock.now
 
     def __len__(self) -> int:
         return len(self._of)
@@ -98,7 +94,7 @@ class Shares:
     # What is charged
 
     def take(self, holder: Job | Slot, flow: Flow) -> None:
-        """Charge a guess for a job that leaves its line. Cost: 0.5 µs."""
+        """Charge a guess for a job that leaves its line. Cost: O(1)."""
         share = flow.share
         seconds = share.guess or self.guess or UNKNOWN
         charge = self.charges[holder] = Charge(flow, seconds, share.finish + flow.lag)
@@ -107,12 +103,11 @@ class Shares:
         share.finish = (share.done + share.pending) / share.weight
 
     def began(self, job: Job, now: float) -> None:
-        """Take note that an attempt starts; a job that never stood in line is charged now. Cost: 0.2 µs."""
+        """Take note that an attempt starts; a job that never stood in line is charged now. Cost: O(1)."""
         charge = self.charges.get(job)
         if charge is None:
             flow = job.line.pass_by(job)  # type: ignore[attr-defined]  # where tenants share, it has one
             self.take(job, flow)
-            self._retag(flow.share)
             charge = self.charges[job]
         share = charge.flow.share
         charge.started = now
@@ -127,7 +122,7 @@ class Shares:
             self.charges[slot] = charge
 
     def ended(self, holder: Job | Slot, now: float, started: float | None = None) -> None:
-        """Replace the guess by what was measured: a call has returned. Cost: 0.6 µs."""
+        """Replace the guess by what was measured: a call has returned. Cost: O(log n)."""
         charge = self.charges.pop(holder, None)
         if charge is None:
             return
@@ -141,13 +136,6 @@ class Shares:
             known = self.guess
             self.guess = seconds if known is None else known + (seconds - known) * LATEST
         self._give_back(charge)
-        for line in self.lines:  # those that have outlived their guess are charged before anybody is taken
-            best = line.best
-            while best is not None and best.share.outlived_at <= now:
-                self._look(best.share, now)
-                if line.best is best:
-                    break
-                best = line.best
 
     def returned(self, holder: Job | Slot) -> None:
         """Charge nothing for a job that was taken back, or whose call never began."""
@@ -156,8 +144,7 @@ class Shares:
             self._give_back(charge)
 
     def _give_back(self, charge: Charge) -> None:
-        flow = charge.flow
-        share = flow.share
+        share = charge.flow.share
         if charge.started is not None:
             share.running -= 1
             share.starts = share.starts - charge.started if share.running else 0.0
@@ -172,11 +159,12 @@ class Shares:
         elif not share.charged:
             self.rest(share)
 
-    def _look(self, share: Share, now: float) -> None:
-        """Charge attempts that run longer than was guessed twice what they have run, before their tenant's next.
+    def look(self, share: Share) -> bool:
+        """Charge attempts that run longer than was guessed twice what they have run; return whether any do.
 
         Cost: O(attempts of the tenant), about once in the time that as many of them take: O(1) a job.
         """
+        now, before = self.clock.now, share.pending
         share.outlived_at = math.inf
         for charge in share.charged:
             if charge.started is None:
@@ -185,15 +173,16 @@ class Shares:
                 seconds = max(2 * (now - charge.started), INSTANT)
                 share.pending += seconds - charge.seconds
                 charge.seconds = seconds
-            share.outlived_at = min(share.outlived_at, max(charge.started + charge.seconds, now + INSTANT))
+            share.outlived_at = min(share.outlived_at, charge.started + charge.seconds)
         share.finish = (share.done + share.pending) / share.weight
-        self._retag(share)
+        return share.pending > before
 
     def _retag(self, share: Share) -> None:
-        for line, flow in share.flows.items():
+        """Put flows whose tag has fallen where they belong."""
+        for flow in share.flows.values():
             entry = flow.entry
-            if entry is not None and (entry[0] > share.finish + flow.lag or line.best is flow):
-                line.retag(flow)
+            if entry is not None and entry[0] > share.finish + flow.lag:
+                flow.line.retag(flow)
 
     # Tenants without jobs
 
