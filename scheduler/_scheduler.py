@@ -165,7 +165,8 @@ class Scheduler(Submitter):
         def drain(now: float) -> PoolRecord:
             pool = self._pool(pool_id)
             if pool.state in (PoolState.DRAINING, PoolState.FAILED_TO_START):
-                return pool  # it goes by itself
+                pool.released = False  # it goes by itself, and is not taken back any more
+                return pool
             counts = pool.state in (PoolState.STARTING, PoolState.ACCEPTING, PoolState.CORDONED)
             if counts and pool.group.capacity_pools() <= pool.group.min_pools:
                 raise ValueError(

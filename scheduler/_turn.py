@@ -163,7 +163,7 @@ class Turns(ABC):
 
     def act(self, left: Left) -> None:
         """Do what the turn asked for, without the lock; what is done is taken off the list."""
-        for owed in (left.admitted, left.starts, left.stops, left.recalls, left.settled):
+        for owed in (left.admitted, left.starts, left.stops, left.recalls, left.settled, left.opens):
             owed.reverse()  # in order, and taking from the end is O(1)
         while left.admitted:
             waiter = self._door.pop(left.admitted[-1], None)

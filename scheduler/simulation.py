@@ -204,7 +204,11 @@ class Simulator:
 
     def drain_pool(self, pool_id: str) -> None:
         """Let a pool take no more jobs, finish what it runs, and go."""
-        self.core.drain(self._pool(pool_id), self.now)
+        pool = self._pool(pool_id)
+        if pool.state is PoolState.DRAINING:  # by itself; it is not taken back any more
+            pool.released = False
+        else:
+            self.core.drain(pool, self.now)
         self._acted(True)
 
     def cordon_pool(self, pool_id: str) -> None:

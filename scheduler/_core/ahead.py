@@ -140,6 +140,8 @@ class Ahead(Shedding):
             self._in_hand = None
 
     def _wait_again(self, job: Job, now: float) -> None:
+        if self.dozing:
+            self.wake(now)
         self.queue.held += 1
         job.line.push_back(job)
         options = job.options

@@ -121,10 +121,8 @@ class Books:
         )
         #: Somebody rests until a job comes, and is then to be woken.
         self.dozing = self.scaling_rests or self.shed_interval > 0
-        #: No pool is opened any more but by hand.
-        self.closing = False
-        #: Calls that have outlived their limit, by when they count as stuck: number, slot, attempt.
-        self.overdue: list[tuple[float, int, Slot, int]] = []
+        #: Calls that have outlived their limit, by when they count as stuck: number, slot, job, attempt.
+        self.overdue: list[tuple[float, int, Slot, Job | None, int]] = []
 
     def _weigh(self, job: Job) -> float:
         """Return the weight of a job's tenant, as the ordering answers it."""

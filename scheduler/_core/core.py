@@ -175,6 +175,7 @@ class Core(Ahead):
             for slot in pool.all_slots:
                 if slot.job is not None and slot.job is torn:
                     slot.job = None
+            pool.released = pool.released and pool.state is PoolState.DRAINING
             pool.free[:] = [
                 slot
                 for slot in reversed(pool.all_slots)
@@ -202,8 +203,12 @@ class Core(Ahead):
         self.ledger.balance(alive=len(alive))
         if self.shares is not None:
             self.shares.mend(self.charged())
+        on_books = set(self.pools)
+        self.left.opens = [pool for pool in self.left.opens if pool in on_books]
+        self.watch_again(self.now)
         for pool in list(self.pools):
             self.stop_if_empty(pool, self.now)
+        self.look_anew(self.now)
         self.dispatch(self.now)
         self.dirty = True
 

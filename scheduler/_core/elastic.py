@@ -23,26 +23,35 @@ from .states import PoolState
 #: Stable windows without any job after which a group that keeps more than its minimum is left alone.
 QUIET = 3.0
 
-_MOVES = (PoolState.STARTING, PoolState.DRAINING)
-
 
 class Elastic(Quarantine):
     """Evaluates the groups that scale, and does what was decided."""
 
     def wake(self, now: float) -> None:
-        """Begin to look again, because a job has come."""
-        if self.scaling_rests:
-            self.scaling_rests = False
-            for scaled in self.scaled.values():
-                scaled.flow.forget()
-                self._look(scaled, [], now)
-                scaled.due = now + scaled.flow.tick
-            self.dirty = True
+        """Begin to look again, because a job has come; not while the scheduler is paused."""
+        if self.scaling_rests and not self.paused:
+            self.look_anew(now)
         self.doze_if_all_rest()
+
+    def look_anew(self, now: float) -> None:
+        """Look at every group as if for the first time."""
+        self.scaling_rests = False
+        for scaled in self.scaled.values():
+            scaled.begin_anew()
+            self._look(scaled, [], now)
+            scaled.due = now + scaled.flow.tick
+        self.doze_if_all_rest()
+        self.dirty = True
 
     def doze_if_all_rest(self) -> None:
         """Have `wake` called when a job comes, if anybody rests."""
         self.dozing = self.scaling_rests
+
+    def resume(self, now: float) -> None:
+        """Dispatch again after a pause, and look again: what the pause did must not be taken for the load."""
+        super().resume(now)
+        if self.scaled:
+            self.look_anew(now)
 
     def next_look(self) -> float:
         """Return when `scale` is needed next, infinity while there is nothing to look at."""
@@ -51,21 +60,25 @@ class Elastic(Quarantine):
         return min((scaled.due for scaled in self.scaled.values()), default=math.inf)
 
     def stop_scaling(self) -> None:
-        """Open and drain nothing any more by itself: the scheduler closes."""
-        self.closing = True
+        """Open and drain nothing any more by itself, but in place of what is quarantined: the scheduler closes."""
         self.scaled.clear()
         self.scaling_rests = False
         self.doze_if_all_rest()
 
     def scale(self, now: float) -> None:
         """Evaluate every group that is due. Cost: O(lines), and O(pools + priorities) a group."""
+        if self.paused:  # until `resume`
+            self.scaling_rests = True
+            self.doze_if_all_rest()
+            return
         lines = self._lines()
         busy = False
         for scaled in self.scaled.values():
             if scaled.due <= now:
                 scaled.due = now + scaled.flow.tick
-                if not self.paused:
-                    self._evaluate(scaled, lines.get(scaled.group.name, []), now)
+                self._evaluate(scaled, lines.get(scaled.group.name, []), now)
+                if not scaled.group.pools:  # there is nothing to see until another may be opened
+                    scaled.due = max(scaled.due, scaled.not_before)
             busy = not self._at_rest(scaled, now) or busy
         self.scaling_rests = not busy and not lines
         self.doze_if_all_rest()
@@ -73,7 +86,7 @@ class Elastic(Quarantine):
     def _at_rest(self, scaled: Scaled, now: float) -> bool:
         """Whether nothing will change in a group until a job comes; a policy that drains late is given its time."""
         group = scaled.group
-        if any(pool.in_use or pool.state in _MOVES for pool in group.pools):
+        if group.capacity_pools() < group.min_pools or any(map(_moves, group.pools)):
             scaled.quiet_since = math.inf
             return False
         scaled.quiet_since = min(scaled.quiet_since, now)
@@ -124,13 +137,11 @@ class Elastic(Quarantine):
                 self._decided(scaled, "add", opened, order, load)
         elif order.drain:
             candidates = [pool for pool in scaled.group.pools if pool.state is PoolState.ACCEPTING]
-            if len(candidates) > scaled.group.min_pools:  # those that somebody cordoned do not count here
-                pool = min(reversed(candidates), key=lambda pool: _keep(pool, order.pool))
-                seen = tuple((pool.pool_id, pool.in_use, now - pool.idle_since) for pool in candidates)
-                scaled.changed(now)
-                pool.released = True
-                self._decided(scaled, "drain", [pool], order, load, seen)
-                self.drain(pool, now)
+            pool = min(reversed(candidates), key=lambda pool: _keep(pool, order.pool))
+            seen = tuple((pool.pool_id, pool.in_use, now - pool.idle_since) for pool in candidates)
+            scaled.changed(now)
+            self._decided(scaled, "drain", [pool], order, load, seen)
+            self.drain(pool, now, released=True)
         else:
             self._held(scaled, order, load)
 
@@ -190,8 +201,6 @@ class Elastic(Quarantine):
         draining = [pool for pool in group.pools if pool.state is PoolState.DRAINING and pool.released]
         back = draining[::-1][:count]
         for pool in back:
-            pool.released = False
-            pool.idle_since = now
             self.pool_up(pool, now)
         return back, [self.open_pool(group, now) for _ in range(count - len(back))]
 
@@ -237,7 +246,7 @@ class Elastic(Quarantine):
         """Write what an addition did beside the decision to make it."""
         decisions = scaled.group.decisions
         for place in range(len(decisions) - 1, -1, -1):
-            if decisions[place].action == "add":
+            if decisions[place].action in ("add", "take back"):
                 decisions[place] = decisions[place].measured(effect)
                 break
         if self.observed:
@@ -253,6 +262,11 @@ class Elastic(Quarantine):
             f"{in_use} of {slots} slots in use, scaled {scales}"
         )
         return Explanation(time=now, group=group.name, decisions=tuple(group.decisions), now=standing)
+
+
+def _moves(pool: PoolRecord) -> bool:
+    """Whether a pool starts or runs something; what is stuck there may stay for ever."""
+    return pool.state is PoolState.STARTING or bool(pool.in_use and pool.in_use > pool.stuck)
 
 
 def _keep(pool: PoolRecord, wanted: str | None) -> tuple[bool, int]:

@@ -22,6 +22,7 @@ from .statistics import Meter
 _NOWHERE = Meter()
 
 _COUNTED = (PoolState.STARTING, PoolState.ACCEPTING, PoolState.CORDONED)
+_QUARANTINED = PoolState.QUARANTINED
 
 #: Decisions that a group remembers. Arbitrary.
 DECISIONS_KEPT = 64
@@ -103,6 +104,8 @@ class PoolRecord:
     idle_since: float = 0.0
     #: It drains because there was less to do, and may be taken back when there is more.
     released: bool = False
+    #: It is quarantined, and another pool has taken its place.
+    replaced: bool = False
     #: What runs the calls; the core passes it on and never looks at it.
     runner: Any = None
 
@@ -210,14 +213,20 @@ class GroupRecord:
     def capacity_pools(self) -> int:
         """How many pools count against the group's limits: those that run or may run again.
 
-        A quarantined one does not, unless there are more of them than are replaced.
+        A quarantined one does until another has taken its place.
         """
-        counted = sum(pool.state in _COUNTED for pool in self.pools)
-        return counted + max(0, self.quarantined_pools() - self.replacements_max)
+        return sum(
+            pool.state in _COUNTED or (pool.state is _QUARANTINED and not pool.replaced)
+            for pool in self.pools
+        )
 
     def quarantined_pools(self) -> int:
         """How many pools are out of routing because of calls that are stuck."""
-        return sum(pool.state is PoolState.QUARANTINED for pool in self.pools)
+        return sum(pool.state is _QUARANTINED for pool in self.pools)
+
+    def replaced_pools(self) -> int:
+        """How many of those have been replaced, outside of the limits."""
+        return sum(pool.state is _QUARANTINED and pool.replaced for pool in self.pools)
 
     @property
     def full(self) -> bool:
