@@ -66,10 +66,22 @@ def check_retry_policy(policy: RetryPolicy, *, names: Mapping[str, object] | Non
 
 
 def check_ordering_policy(policy: OrderingPolicy, *, names: Mapping[str, object] | None = None) -> None:
-    """Raise AssertionError unless `policy` keeps every law of an ordering policy; `names` as above."""
+    """Raise AssertionError unless `policy` keeps every law of an ordering policy; `names` as above.
+
+    If it has a method ``weight``, that is checked too.
+    """
     _check_method(policy, "key")
     _require(isinstance(policy.few_keys, bool), policy, "few_keys is a bool", repr(policy.few_keys))
-    _check_answers(policy, policy.key, [_Case((job,)) for job in _jobs()], _finite)
+    jobs = _jobs()
+    _check_answers(policy, policy.key, [_Case((job,)) for job in jobs], _finite)
+    weight = getattr(policy, "weight", None)
+    if weight is not None:
+        _check_method(policy, "weight")
+        _check_answers(policy, weight, [_Case((job,)) for job in jobs], _above_zero)
+        for tenant in {job.tenant for job in jobs}:
+            weights = {weight(job) for job in jobs if job.tenant == tenant}
+            story = f"{tenant!r} has {sorted(weights)}"
+            _require(len(weights) == 1, policy, "one weight for all jobs of a tenant", story)
     _check_value(policy, names)
 
 
@@ -110,6 +122,7 @@ class _Job:
     affinity: str | None = None
     submitted_at: float = 0.0
     waiting_since: float = 0.0
+    deadline: float | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -165,6 +178,7 @@ def _jobs() -> list[_Job]:
         (-(10**9), -1, 0, 10, 20, 40, 10**9),
         ((0.0, 0.0), (3.5, 3.5), (3.5, 60.0), (1e9, 1e9)),
         ((frozenset[str](), None, None), (frozenset({"cpu", "gpu"}), "a tenant", "a key \udc80")),
+        (None, 0.0, 30.0),
     )
     return [
         _Job(
@@ -175,8 +189,11 @@ def _jobs() -> list[_Job]:
             affinity=affinity,
             submitted_at=submitted_at,
             waiting_since=waiting_since,
+            deadline=None if limit is None else submitted_at + limit,
         )
-        for number, (priority, (submitted_at, waiting_since), (tags, tenant, affinity)) in enumerate(kinds)
+        for number, (priority, (submitted_at, waiting_since), (tags, tenant, affinity), limit) in enumerate(
+            kinds
+        )
     ]
 
 
@@ -344,6 +361,10 @@ def _seconds_or_none(answer: object, *_: object) -> bool:
 
 def _finite(answer: object, *_: object) -> bool:
     return isinstance(answer, int | float) and not isinstance(answer, bool) and math.isfinite(answer)
+
+
+def _above_zero(answer: object, *_: object) -> bool:
+    return _finite(answer) and answer > 0  # type: ignore[operator]
 
 
 def _an_admission(answer: object, *_: object) -> bool:
