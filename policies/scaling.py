@@ -13,6 +13,8 @@ import attrs
 from .checks import number
 from .contracts import Advice, Load, Window
 
+#: Standard deviations of chance by which the load must be seen to have risen or fallen.
+_SURE = 2.0
 #: Twice the pools there are is panic (as in Knative's KPA).
 _PANIC_AT = 2.0
 
@@ -59,9 +61,12 @@ class QueueDelay:
         """Return how many pools the waits ask for. Cost: O(pools)."""
         wait = load.panic.least_wait
         if load.waiting and wait > self.target:
-            within = max(self.target, load.panic.seconds)
+            within = max(self.target, load.panic.seconds, load.start_up)
             slots = load.offered(load.panic) + load.waiting * load.run_time / within
-            pools = max(load.pools_for(slots), load.pools + 1)
+            pools = load.pools_for(slots)
+            if pools <= load.pools and (load.starting or load.since_change < within + load.start_up):
+                return load.hold("jobs wait too long, and the pools opened last have not had their time yet")
+            pools = max(pools, load.pools + 1)
             return load.add(
                 pools - load.pools,
                 f"every job of some priority has waited more than {wait:.3g} s, the target is {self.target:g} s",
@@ -129,22 +134,40 @@ class SquareRootStaffing:
 
 
 def _two_windows(load: Load, slots_for: Callable[[float], tuple[float, str]], wish: str) -> Advice:
-    """Advise by the stable window, and by the panic window where that asks for twice what there is."""
-    slots, formula = slots_for(_demand(load, load.stable))
+    """Advise by the stable window, and by the panic window where that surely asks for more.
+
+    Both are samples of a random load. A pool is opened for a rise that is sure, and given up after a fall that is.
+    """
+    demand = _demand(load, load.stable)
+    slots, formula = slots_for(demand)
     pools = load.pools_for(slots)
-    sudden_slots, sudden_formula = slots_for(_demand(load, load.panic))
-    sudden = load.pools_for(sudden_slots)
-    panic = sudden >= _PANIC_AT * load.pools
-    if sudden > pools and (panic or load.panicking):
-        pools, formula, wish = sudden, sudden_formula, f"{wish}; the load rose suddenly"
+    sudden = _demand(load, load.panic)
+    sure = load.pools_for(slots_for(max(0.0, sudden - _SURE * _noise(load, load.panic)))[0])
+    panic = sure >= _PANIC_AT * load.pools
+    if panic or load.panicking:
+        sure = load.pools_for(slots_for(sudden)[0])
+    if sure > pools:
+        pools, formula, wish = sure, slots_for(sudden)[1], f"{wish}; the load rose suddenly"
+    elif pools < load.pools:
+        careful, careful_formula = slots_for(demand + _SURE * _noise(load, load.stable))
+        if load.pools_for(careful) > pools:
+            pools = min(load.pools_for(careful), load.pools)
+            formula = f"{careful_formula}, {_SURE:g} standard deviations above the {demand:.1f} that were seen"
     return load.toward(
         max(pools, load.min_pools), wish, f"{formula}; ÷ {load.pool_slots} a pool", panic=panic
     )
 
 
+def _noise(load: Load, window: Window) -> float:
+    """Return the standard deviation, in slots, of what a window of random arrivals tells of the load."""
+    spread = load.deviation / load.run_time if load.run_time else 1.0
+    return min(load.offered(window), load.offered(window) * math.sqrt((1 + spread * spread) / max(1, window.arrivals)))
+
+
 def _demand(load: Load, window: Window) -> float:
-    """Return the slots that the load keeps busy, with those that work off within the window what waits."""
-    backlog = load.waiting * load.run_time / window.seconds if window.seconds else 0.0
+    """Return the slots that the load keeps busy, with those that work off what waits: within the window, or a start-up."""
+    within = max(window.seconds, load.start_up)
+    backlog = load.waiting * load.run_time / within if window.seconds else 0.0
     return load.offered(window) + backlog
 
 

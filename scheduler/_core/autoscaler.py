@@ -4,7 +4,7 @@ A bad policy cannot hurt, because the rules are here and the same for all:
 
 1. Never outside ``min_pools`` and ``max_pools``; pools that are still starting count.
 2. Up fast, but not at once: within one panic window at most as many pools as there are, or four.
-3. After a failed start, a wait that doubles with each further one.
+3. After a failed start, a wait that doubles with each further one; pools that were started together fail together.
 4. Down slowly: only to the highest number wanted within the last stable window, one pool at a time, never in
    panic, never within a stable window of an addition.
 5. An addition that did not raise the throughput (`effect`) is undone, and not tried again for a while that
@@ -32,6 +32,8 @@ from .pool_table import GroupRecord
 BATCH_MIN = 4
 #: Rule 3: seconds after the first failed start, and at most.
 RETRY_MIN, RETRY_MAX = 1.0, 60.0
+#: Rule 4: the most stable windows that are remembered.
+PATIENCE_MAX = 16.0
 #: The rule that only spaces drains: what it keeps from happening happens at the next look or so.
 PACE = "pace"
 #: Rule 5: stable windows for which an addition that did not help is not tried again, and seconds at most.
@@ -64,6 +66,10 @@ class Scaled:
     due: float = math.inf
     changed_at: float = -math.inf
     grown_at: float = -math.inf
+    #: When a pool was last drained, if none was opened since.
+    drained_at: float = -math.inf
+    #: Rule 4: stable windows that the group's memory is long.
+    patience: float = 1.0
     #: Additions within the last panic window: when, and how many.
     grown: deque[tuple[float, int]] = attrs.Factory(deque)
     #: Numbers of pools that were wanted within the last stable window, falling: the first is the highest.
@@ -73,6 +79,9 @@ class Scaled:
     panic_until: float = -math.inf
     failures: int = 0
     not_before: float = -math.inf
+    #: When a start last failed that was counted, and when one last succeeded.
+    failed_at: float = -math.inf
+    proven: float = -math.inf
     #: More pools than that did not help, and are not opened until then.
     ceiling: int | None = None
     ceiling_until: float = -math.inf
@@ -81,8 +90,16 @@ class Scaled:
     #: What was wanted and not allowed when it was last written down, so that it is written once.
     told: tuple[bool, str | None] | None = None
 
-    def start_failed(self, now: float) -> None:
-        """Rule 3."""
+    def started(self, now: float, began: float) -> None:
+        """Take note of a pool that began to start at `began` and is up."""
+        self.failures, self.not_before, self.proven = 0, -math.inf, now
+        self.flow.started_up(now - began)
+
+    def start_failed(self, now: float, began: float) -> None:
+        """Rule 3; what began to start before the last failure, or before the last success, teaches nothing new."""
+        if began < max(self.failed_at, self.proven):
+            return
+        self.failed_at = now
         self.failures += 1
         wait = min(RETRY_MAX, max(RETRY_MIN, self.flow.start_up) * 2.0 ** min(self.failures - 1, 16))
         self.not_before = now + wait
@@ -90,9 +107,20 @@ class Scaled:
     def changed(self, now: float, grown: int = 0) -> None:
         """Take note of a change in the number of pools."""
         self.changed_at = now
-        if grown:
-            self.grown_at = now
-            self.grown.append((now, grown))
+        if not grown:
+            self.drained_at = now
+            return
+        self.grown_at = now
+        self.grown.append((now, grown))
+        if self.drained_at > -math.inf:
+            factor = 2.0 if now - self.drained_at < self.memory else 0.5
+            self.patience = min(max(self.patience * factor, 1.0), PATIENCE_MAX)
+            self.drained_at = -math.inf
+
+    @property
+    def memory(self) -> float:
+        """Seconds for which rule 4 remembers what was wanted."""
+        return self.flow.stable_length * self.patience
 
     def decide(self, load: Load, policy_failed: Callable[[str, object, BaseException, str], None]) -> Order:
         """Ask the policy, and return what the rules let happen. Cost: that of the policy, and O(1) amortised."""
@@ -125,7 +153,7 @@ class Scaled:
         while wanted and wanted[-1][1] <= pools:
             wanted.pop()
         wanted.append((now, pools))
-        while wanted[0][0] < now - self.flow.stable_length:
+        while wanted[0][0] < now - self.memory:
             wanted.popleft()
 
     def _up(self, load: Load, advice: Advice) -> Order:
@@ -144,7 +172,7 @@ class Scaled:
             why = f"at most {batch} more pools within {self.flow.panic_length:.2f} s"
         if now < self.not_before and goal > load.pools:
             goal, rule = load.pools, "failed"
-            why = f"{self.failures} pools in a row failed to start; the next try is in {self.not_before - now:.2f} s"
+            why = f"pools failed to start {_times(self.failures)} in a row; the next try is in {self.not_before - now:.2f} s"
         return Order(add=max(0, goal - load.pools), advice=advice, rule=rule, limited_by=why)
 
     def _down(self, load: Load, advice: Advice, *, undone: bool = False) -> Order:
@@ -166,7 +194,7 @@ class Scaled:
             rule, why = "panic", f"panic: nothing is drained for another {self.panic_until - now:.2f} s"
         elif self.wanted[0][1] >= load.pools:
             rule = "stable"
-            why = f"{self.wanted[0][1]} pools were wanted within the last {stable:.2f} s"
+            why = f"{self.wanted[0][1]} pools were wanted within the last {self.memory:.2f} s"
         return Order(drain=rule is None, pool=advice.pool, advice=advice, rule=rule, limited_by=why)
 
     # The effect of additions
@@ -188,7 +216,7 @@ class Scaled:
         if growth.since == math.inf:
             growth.begin(load.time, self.flow.ended)
             return None
-        growth.saturated = growth.saturated and load.waiting > 0
+        growth.saw(load)
         verdict = effect.judge(growth, load, self.flow.ended, self.flow.panic_length, self.flow.stable_length)
         if verdict is None:
             return None
@@ -207,3 +235,7 @@ class Scaled:
                 "; if these jobs compute in Python, give them a group of processes: ProcessPool(slots=...)"
             )
         return text
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

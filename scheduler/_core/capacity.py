@@ -38,8 +38,7 @@ class Capacity(FullQueue):
         self.now = now
         if pool.state is PoolState.STARTING and pool.group.name in self.scaled:
             scaled = self.scaled[pool.group.name]
-            scaled.failures = 0
-            scaled.flow.started_up(now - pool.started_at)
+            scaled.started(now, pool.started_at)
             pool.idle_since = now
         if self.observed and pool.state is not PoolState.STARTING:
             self.emit(events.PoolUncordoned(time=now, pool=pool.pool_id))
@@ -89,7 +88,7 @@ class Capacity(FullQueue):
         if pool.state in _GOES:
             return False
         if pool.state is PoolState.STARTING and pool.group.name in self.scaled:
-            self.scaled[pool.group.name].start_failed(now)
+            self.scaled[pool.group.name].start_failed(now, pool.started_at)
         self.pools.move(pool, PoolState.FAILED_TO_START)
         if self.observed:
             self.emit(events.PoolFailed(time=now, pool=pool.pool_id, error=why))

@@ -69,7 +69,7 @@ class Elastic(Quarantine):
             scaled.quiet_since = math.inf
             return False
         scaled.quiet_since = min(scaled.quiet_since, now)
-        patience = 0.0 if group.capacity_pools() <= group.min_pools else QUIET * scaled.flow.stable_length
+        patience = 0.0 if group.capacity_pools() <= group.min_pools else scaled.memory + QUIET * scaled.flow.stable_length
         return now - max(scaled.quiet_since, scaled.changed_at) >= patience
 
     def _lines(self) -> dict[str, list[Line]]:

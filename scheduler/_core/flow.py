@@ -21,7 +21,8 @@ _ACCEPTING = PoolState.ACCEPTING
 
 #: Window lengths in mean run times and in start-up times, and the seconds between which they stay. Fifty run
 #: times are what it takes to know a rate to a few percent; ten start-ups are worth waiting for before a pool goes.
-PANIC_RUNS, PANIC_START_UPS, PANIC_MIN, PANIC_MAX = 2.0, 1.0, 0.2, 30.0
+#: What is sudden has nothing to do with how long a pool takes to start: one that starts slowly is needed the sooner.
+PANIC_RUNS, PANIC_MIN, PANIC_MAX = 2.0, 0.2, 30.0
 STABLE_RUNS, STABLE_START_UPS, STABLE_MIN, STABLE_MAX = 50.0, 10.0, 2.0, 600.0
 #: Looks per panic window, and the seconds between two looks.
 LOOKS, TICK_MIN, TICK_MAX = 4, 0.05, 1.0
@@ -72,8 +73,7 @@ class Flow:
     @property
     def panic_length(self) -> float:
         """Seconds of the panic window."""
-        units = max(PANIC_RUNS * self.run_time, PANIC_START_UPS * self.start_up)
-        return min(max(units, PANIC_MIN), PANIC_MAX)
+        return min(max(PANIC_RUNS * self.run_time, PANIC_MIN), PANIC_MAX)
 
     @property
     def stable_length(self) -> float:
