@@ -144,7 +144,7 @@ def _two_windows(load: Load, slots_for: Callable[[float], tuple[float, str]], wi
     sudden = _demand(load, load.panic)
     sure = load.pools_for(slots_for(max(0.0, sudden - _SURE * _noise(load, load.panic)))[0])
     panic = sure >= _PANIC_AT * load.pools
-    if panic or load.panicking:
+    if panic:
         sure = load.pools_for(slots_for(sudden)[0])
     if sure > pools:
         pools, formula, wish = sure, slots_for(sudden)[1], f"{wish}; the load rose suddenly"

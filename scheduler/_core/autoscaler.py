@@ -33,7 +33,7 @@ BATCH_MIN = 4
 #: Rule 3: seconds after the first failed start, and at most.
 RETRY_MIN, RETRY_MAX = 1.0, 60.0
 #: Rule 4: the most stable windows that are remembered.
-PATIENCE_MAX = 16.0
+PATIENCE_MIN, PATIENCE_MAX = 2.0, 16.0
 #: The rule that only spaces drains: what it keeps from happening happens at the next look or so.
 PACE = "pace"
 #: Rule 5: stable windows for which an addition that did not help is not tried again, and seconds at most.
@@ -69,7 +69,7 @@ class Scaled:
     #: When a pool was last drained, if none was opened since.
     drained_at: float = -math.inf
     #: Rule 4: stable windows that the group's memory is long.
-    patience: float = 1.0
+    patience: float = attrs.Factory(lambda: PATIENCE_MIN)
     #: Additions within the last panic window: when, and how many.
     grown: deque[tuple[float, int]] = attrs.Factory(deque)
     #: Numbers of pools that were wanted within the last stable window, falling: the first is the highest.
@@ -114,7 +114,7 @@ class Scaled:
         self.grown.append((now, grown))
         if self.drained_at > -math.inf:
             factor = 2.0 if now - self.drained_at < self.memory else 0.5
-            self.patience = min(max(self.patience * factor, 1.0), PATIENCE_MAX)
+            self.patience = min(max(self.patience * factor, PATIENCE_MIN), PATIENCE_MAX)
             self.drained_at = -math.inf
 
     @property
@@ -190,6 +190,8 @@ class Scaled:
             rule, why = PACE, f"one pool within {self.flow.panic_length:.2f} s"
         elif undone:
             pass
+        elif load.in_use + load.waiting > load.slots - load.pool_slots:
+            rule, why = "room", "the other pools have no room for all that runs and waits just now"
         elif now < self.panic_until:
             rule, why = "panic", f"panic: nothing is drained for another {self.panic_until - now:.2f} s"
         elif self.wanted[0][1] >= load.pools:
