@@ -14,7 +14,10 @@ from .checks import number
 from .contracts import Advice, Load, Window
 
 #: Standard deviations of chance by which the load must be seen to have risen or fallen.
-_SURE = 2.0
+#: A window of which there are many shows more by chance.
+_SURE, _SURER = 2.0, 3.0
+#: Panic windows that a stable window is long before its mean is taken as it is.
+_GROWN_UP = 10.0
 #: Twice the pools there are is panic (as in Knative's KPA).
 _PANIC_AT = 2.0
 
@@ -139,10 +142,11 @@ def _two_windows(load: Load, slots_for: Callable[[float], tuple[float, str]], wi
     Both are samples of a random load. A pool is opened for a rise that is sure, and given up after a fall that is.
     """
     demand = _demand(load, load.stable)
-    slots, formula = slots_for(demand)
+    young = load.stable.seconds < _GROWN_UP * load.panic.seconds
+    slots, formula = slots_for(max(0.0, demand - _SURE * _noise(load, load.stable)) if young else demand)
     pools = load.pools_for(slots)
     sudden = _demand(load, load.panic)
-    sure = load.pools_for(slots_for(max(0.0, sudden - _SURE * _noise(load, load.panic)))[0])
+    sure = load.pools_for(slots_for(max(0.0, sudden - _SURER * _noise(load, load.panic)))[0])
     panic = sure >= _PANIC_AT * load.pools
     if panic:
         sure = load.pools_for(slots_for(sudden)[0])
