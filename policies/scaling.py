@@ -13,11 +13,9 @@ import attrs
 from .checks import number
 from .contracts import Advice, Load, Window
 
-#: Standard deviations of chance by which the load must be seen to have risen or fallen.
-#: A window of which there are many shows more by chance.
-_SURE, _SURER = 2.0, 3.0
-#: Panic windows that a stable window is long before its mean is taken as it is.
-_GROWN_UP = 10.0
+#: Standard deviations by which the load must be seen to have risen or fallen: in the stable window, and in the
+#: panic window, of which there are many more, so that more is seen by chance in one of them.
+_SURE, _SURER = 1.0, 3.0
 #: Twice the pools there are is panic (as in Knative's KPA).
 _PANIC_AT = 2.0
 
@@ -139,40 +137,42 @@ class SquareRootStaffing:
 def _two_windows(load: Load, slots_for: Callable[[float], tuple[float, str]], wish: str) -> Advice:
     """Advise by the stable window, and by the panic window where that surely asks for more.
 
-    Both are samples of a random load. A pool is opened for a rise that is sure, and given up after a fall that is.
+    Both are samples of a random load, so pools are opened for a rise that is no chance, and given up after a fall
+    that is none; between the two lies a band in which nothing happens.
     """
-    demand = _demand(load, load.stable)
-    young = load.stable.seconds < _GROWN_UP * load.panic.seconds
-    slots, formula = slots_for(max(0.0, demand - _SURE * _noise(load, load.stable)) if young else demand)
-    pools = load.pools_for(slots)
-    sudden = _demand(load, load.panic)
-    sure = load.pools_for(slots_for(max(0.0, sudden - _SURER * _noise(load, load.panic)))[0])
-    panic = sure >= _PANIC_AT * load.pools
+    calm, chance = _demand(load, load.stable)
+    sudden, fluke = _demand(load, load.panic)
+    sure = slots_for(max(0.0, sudden - _SURER * fluke))
+    panic = load.pools_for(sure[0]) >= _PANIC_AT * load.pools
     if panic:
-        sure = load.pools_for(slots_for(sudden)[0])
-    if sure > pools:
-        pools, formula, wish = sure, slots_for(sudden)[1], f"{wish}; the load rose suddenly"
-    elif pools < load.pools:
-        careful, careful_formula = slots_for(demand + _SURE * _noise(load, load.stable))
-        if load.pools_for(careful) > pools:
-            pools = min(load.pools_for(careful), load.pools)
-            formula = f"{careful_formula}, {_SURE:g} standard deviations above the {demand:.1f} that were seen"
+        sure = slots_for(sudden)
+    more, fewer = slots_for(max(0.0, calm - _SURE * chance)), slots_for(calm + _SURE * chance)
+    if sure[0] > more[0]:
+        more, wish = sure, f"{wish}; the load rose suddenly"
+    most, least = load.pools_for(max(more[0], fewer[0])), load.pools_for(more[0])
+    pools = min(max(load.pools, least, load.min_pools), max(most, load.min_pools))
+    formula = more[1] if pools >= load.pools and least >= pools else fewer[1]
     return load.toward(
-        max(pools, load.min_pools), wish, f"{formula}; ÷ {load.pool_slots} a pool", panic=panic
+        pools,
+        wish,
+        f"{formula}; ÷ {load.pool_slots} a pool; seen were {calm:.1f} ± {chance:.1f} busy, "
+        f"lately {sudden:.1f} ± {fluke:.1f}",
+        panic=panic,
     )
 
 
-def _noise(load: Load, window: Window) -> float:
-    """Return the standard deviation, in slots, of what a window of random arrivals tells of the load."""
+def _demand(load: Load, window: Window) -> tuple[float, float]:
+    """Return the slots that the load keeps busy, and what of that may be chance, as a standard deviation.
+
+    With them go those that work off what waits, within the window or a start-up, whichever is longer.
+    """
+    if not window.seconds:
+        return load.offered(window), 0.0
+    offered, within = load.offered(window), max(window.seconds, load.start_up)
     spread = load.deviation / load.run_time if load.run_time else 1.0
-    return min(load.offered(window), load.offered(window) * math.sqrt((1 + spread * spread) / max(1, window.arrivals)))
-
-
-def _demand(load: Load, window: Window) -> float:
-    """Return the slots that the load keeps busy, with those that work off what waits: within the window, or a start-up."""
-    within = max(window.seconds, load.start_up)
-    backlog = load.waiting * load.run_time / within if window.seconds else 0.0
-    return load.offered(window) + backlog
+    seen = offered * math.sqrt((1 + spread * spread) / max(1, window.arrivals))
+    waiting = load.run_time / within
+    return offered + load.waiting * waiting, min(offered, seen) + math.sqrt(offered) * waiting
 
 
 def _beta_of(p_wait: float) -> float:
