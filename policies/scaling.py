@@ -15,7 +15,7 @@ from .contracts import Advice, Load, Window
 
 #: Standard deviations by which the load must be seen to have risen or fallen: in the stable window, and in the
 #: panic window, of which there are many more, so that more is seen by chance in one of them.
-_SURE, _SURER = 1.0, 3.0
+_RISE, _FALL, _SURE = 2.0, 0.5, 3.0
 #: Twice the pools there are is panic (as in Knative's KPA).
 _PANIC_AT = 2.0
 
@@ -142,16 +142,18 @@ def _two_windows(load: Load, slots_for: Callable[[float], tuple[float, str]], wi
     """
     calm, chance = _demand(load, load.stable)
     sudden, fluke = _demand(load, load.panic)
-    sure = slots_for(max(0.0, sudden - _SURER * fluke))
+    sure = slots_for(max(0.0, sudden - _SURE * fluke))
     panic = load.pools_for(sure[0]) >= _PANIC_AT * load.pools
     if panic:
         sure = slots_for(sudden)
-    more, fewer = slots_for(max(0.0, calm - _SURE * chance)), slots_for(calm + _SURE * chance)
+    more = slots_for(max(0.0, calm - _RISE * chance))
+    fewer = slots_for(max(0.0, calm - _FALL * chance))
     if sure[0] > more[0]:
         more, wish = sure, f"{wish}; the load rose suddenly"
-    most, least = load.pools_for(max(more[0], fewer[0])), load.pools_for(more[0])
-    pools = min(max(load.pools, least, load.min_pools), max(most, load.min_pools))
-    formula = more[1] if pools >= load.pools and least >= pools else fewer[1]
+    least = max(load.pools_for(more[0]), load.min_pools)
+    most = max(load.pools_for(fewer[0]), least)
+    pools = min(max(load.pools, least), most)
+    formula = more[1] if pools == least else fewer[1]
     return load.toward(
         pools,
         wish,
