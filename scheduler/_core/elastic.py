@@ -23,7 +23,8 @@ from .states import PoolState
 #: Stable windows without any job after which a group that keeps more than its minimum is left alone.
 QUIET = 3.0
 
-_MOVES = (PoolState.STARTING, PoolState.DRAINING)
+_ACCEPTING, _STARTING, _DRAINING = PoolState.ACCEPTING, PoolState.STARTING, PoolState.DRAINING
+_QUARANTINED = PoolState.QUARANTINED
 
 
 class Elastic(Quarantine):
@@ -65,9 +66,10 @@ class Elastic(Quarantine):
     def _at_rest(self, scaled: Scaled, now: float) -> bool:
         """Whether nothing will change in a group until a job comes; a policy that drains late is given its time."""
         group = scaled.group
-        if any(pool.in_use or pool.state in _MOVES for pool in group.pools):
-            scaled.quiet_since = math.inf
-            return False
+        for pool in group.pools:
+            if pool.in_use or pool.state is _STARTING or pool.state is _DRAINING:
+                scaled.quiet_since = math.inf
+                return False
         scaled.quiet_since = min(scaled.quiet_since, now)
         patience = 0.0 if group.capacity_pools() <= group.min_pools else scaled.memory + QUIET * scaled.flow.stable_length
         return now - max(scaled.quiet_since, scaled.changed_at) >= patience
@@ -142,18 +144,18 @@ class Elastic(Quarantine):
         idle: list[tuple[str, float]] = []
         for pool in group.pools:
             state = pool.state
-            if state is PoolState.ACCEPTING:
-                if pool.touched or pool.in_use:
+            if state is _ACCEPTING:
+                if pool.touched or len(pool.free) + pool.down < pool.slots:
                     pool.touched = False
                     pool.idle_since = now
                 idle.append((pool.pool_id, now - pool.idle_since))
-            elif state is PoolState.STARTING:
+            elif state is _STARTING:
                 starting += 1
-            elif state is PoolState.DRAINING:
+            elif state is _DRAINING:
                 draining += pool.released
-            elif state is PoolState.QUARANTINED:
+            elif state is _QUARANTINED:
                 quarantined += 1
-        stable, (in_use, slots) = flow.stable(), usage(group)
+        stable = flow.stable()
         return Load(
             group=group.name,
             time=now,
@@ -164,8 +166,8 @@ class Elastic(Quarantine):
             quarantined=quarantined,
             min_pools=group.min_pools,
             max_pools=group.max_pools,
-            slots=slots,
-            in_use=in_use,
+            slots=flow.slots,
+            in_use=flow.in_use,
             waiting=sum(waiting.values()),
             waiting_by_priority=tuple(sorted(waiting.items())),
             oldest_wait=now - oldest,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from policies.contracts import Window
@@ -46,6 +47,9 @@ class Look(NamedTuple):
     saturated: bool
 
 
+_IN_USE, _LEAST_WAIT, _SATURATED = map(attrgetter, ("in_use", "least_wait", "saturated"))
+
+
 class Flow:
     """The looks at one group. Cost of a look: O(priorities); of a window: O(looks in it), at most about 64."""
 
@@ -54,7 +58,9 @@ class Flow:
         "_fine",
         "_since",
         "deviation",
+        "in_use",
         "run_time",
+        "slots",
         "start_up",
     )
 
@@ -64,6 +70,8 @@ class Flow:
         #: Looks since the last coarse one.
         self._since: list[Look] = []
         self.run_time = self.deviation = self.start_up = 0.0
+        #: Slots in use at the last look, and slots there were.
+        self.in_use = self.slots = 0
 
     @property
     def ended(self) -> int:
@@ -107,7 +115,7 @@ class Flow:
         for priority, age in heads:
             if priority not in least:
                 least[priority] = age
-        in_use, slots = usage(group)
+        self.in_use, self.slots = in_use, slots = usage(group)
         look = Look(
             time=now,
             started=started,
@@ -129,7 +137,7 @@ class Flow:
 
     def panic(self) -> Window:
         """Return the panic window, up to the last look."""
-        return _window(self._fine)
+        return _window(list(self._fine))
 
     def stable(self) -> Window:
         """Return the stable window, up to the last look; remember its run time."""
@@ -147,8 +155,10 @@ class Flow:
 
 def usage(group: GroupRecord) -> tuple[int, int]:
     """Return the slots in use, and the slots there are, in the group's accepting pools. Cost: O(pools)."""
-    accepting = [pool for pool in group.pools if pool.state is _ACCEPTING]
-    slots = sum(pool.slots - pool.down for pool in accepting)
+    slots = 0
+    for pool in group.pools:
+        if pool.state is _ACCEPTING:
+            slots += pool.slots - pool.down
     return slots - group.free, slots
 
 
@@ -173,13 +183,7 @@ def _window(looks: Sequence[Look]) -> Window:
     ended = last.ended - first.ended
     mean = (last.run_total - first.run_total) / ended if ended else 0.0
     square = (last.run_squares - first.run_squares) / ended if ended else 0.0
-    in_use, least, saturated = 0.0, math.inf, True
-    for look in looks:
-        if look is first:
-            continue
-        in_use += look.in_use
-        least = min(least, look.least_wait)
-        saturated = saturated and look.saturated
+    later = looks[1:]
     return Window(
         seconds=last.time - first.time,
         arrivals=max(0, last.started - first.started + last.waiting - first.waiting),
@@ -187,7 +191,7 @@ def _window(looks: Sequence[Look]) -> Window:
         completions=ended,
         run_time=mean,
         deviation=math.sqrt(max(0.0, square - mean * mean)),
-        least_wait=least,
-        in_use=in_use / (len(looks) - 1),
-        saturated=saturated,
+        least_wait=min(map(_LEAST_WAIT, later)),
+        in_use=sum(map(_IN_USE, later)) / len(later),
+        saturated=all(map(_SATURATED, later)),
     )

@@ -21,6 +21,7 @@ import coroutines
 import handles
 import latency
 import processes
+import scaling_cost
 import simulated
 import throughput
 from harness import Figure
@@ -41,6 +42,8 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "sigkill": processes.sigkill,
     "hang": processes.hang,
     "large": processes.large,
+    "evaluation": scaling_cost.evaluation,
+    "scaled": scaling_cost.scaled,
     "simulator": simulated.simulator,
     "floor": throughput.floor,
     "convoy": throughput.convoy,
