@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from itertools import pairwise
 
 import attrs
 
@@ -63,7 +65,8 @@ class Outcome:
     taken_back: int
     #: Additions undone by a drain, and drains undone by an addition, within one stabilisation window.
     regretted: int
-    missed: int
+    #: When drains were.
+    missed_at: list[float]
     #: Most pools at a time, and pools at the very end, when all is quiet.
     most: int
     at_the_end: int
@@ -79,6 +82,11 @@ class Outcome:
     def lost(self) -> int:
         """Jobs that neither settled nor are anywhere, by the ledger."""
         return self.submitted - self.settled
+
+    @property
+    def missed(self) -> int:
+        """Drains that an addition undid."""
+        return len(self.missed_at)
 
     @property
     def reversals(self) -> int:
@@ -165,16 +173,18 @@ class _Watch:
         """Count what is still there."""
         self.paid += sum(slots * max(0.0, self.length - since) for since, slots in self.alive.values())
 
-    def undone(self, sign: int) -> int:
-        """Return how many changes of this sign the other sign undid within one stabilisation window."""
-        pairs = zip(self.changes, self.changes[1:], strict=False)
-        return sum(
-            one == sign and other == -sign and later - when < window
-            for (when, one, _), (later, other, window) in pairs
-        )
+    def undone(self, sign: int) -> list[float]:
+        """Return when changes of this sign were undone by the other within one stabilisation window."""
+        return [
+            later
+            for (when, one, _), (later, other, window) in pairwise(self.changes)
+            if one == sign and other == -sign and later - when < window
+        ]
 
 
-def play(scenario: Scenario, scaling: ScalingPolicy, *, pools: int | None = None, check_every: int = 0) -> Outcome:
+def play(
+    scenario: Scenario, scaling: ScalingPolicy, *, pools: int | None = None, check_every: int = 0
+) -> Outcome:
     """Run a scenario with one policy; `pools` is how many there are when the policy is `FixedPools`."""
     fixed = isinstance(scaling, FixedPools)
     group = PoolGroup(
@@ -208,17 +218,27 @@ def play(scenario: Scenario, scaling: ScalingPolicy, *, pools: int | None = None
         additions=watch.counts["add"],
         removals=watch.counts["drain"],
         taken_back=watch.counts["take back"],
-        regretted=watch.undone(1),
-        missed=watch.undone(-1),
+        regretted=len(watch.undone(1)),
+        missed_at=watch.undone(-1),
         most=watch.most,
         at_the_end=len(simulator.pools()),
         failed_starts=watch.counts["failed"],
         quarantined=watch.counts["quarantined"],
         submitted=statistics.submitted,
-        settled=statistics.succeeded + statistics.failed + statistics.cancelled + statistics.expired + statistics.shed,
+        settled=statistics.succeeded
+        + statistics.failed
+        + statistics.cancelled
+        + statistics.expired
+        + statistics.shed,
         explanation=simulator.explain("group"),
         pools=watch.pools,
     )
+
+
+@lru_cache(maxsize=24)
+def fixed(scenario: Scenario, pools: int) -> Outcome:
+    """Return what so many fixed pools make of a scenario."""
+    return play(scenario, FixedPools(), pools=pools)
 
 
 def best_fixed(scenario: Scenario, p99: float) -> Outcome:
@@ -227,10 +247,10 @@ def best_fixed(scenario: Scenario, p99: float) -> Outcome:
     More pools never make anybody wait longer, so halving finds them.
     """
     low, high = 1, scenario.max_pools
-    found = play(scenario, FixedPools(), pools=high)
+    found = fixed(scenario, high)
     while low < high:
         middle = (low + high) // 2
-        outcome = play(scenario, FixedPools(), pools=middle)
+        outcome = fixed(scenario, middle)
         if outcome.quantile(0.99) <= p99:
             high, found = middle, outcome
         else:
@@ -242,7 +262,11 @@ def best_fixed(scenario: Scenario, p99: float) -> Outcome:
 
 
 def thinned(
-    dice: random.Random, busy: Callable[[float], float], most: float, length: float, run_time: float = RUN_TIME
+    dice: random.Random,
+    busy: Callable[[float], float],
+    most: float,
+    length: float,
+    run_time: float = RUN_TIME,
 ) -> Arrivals:
     """Yield Poisson arrivals that keep ``busy(now)`` slots busy, at most `most`, by thinning (Lewis and Shedler 1979)."""
     now = 0.0
@@ -265,7 +289,9 @@ def step(
 
         simulator.source(thinned(dice, busy, before * times, length))
 
-    return Scenario(name=f"step ×{times:g}, start-up {start_up:g} s", load=load, length=length, start_up=start_up)
+    return Scenario(
+        name=f"step ×{times:g}, start-up {start_up:g} s", load=load, length=length, start_up=start_up
+    )
 
 
 def ramp(*, most: float = 40.0, length: float = 120.0) -> Scenario:
@@ -295,7 +321,9 @@ def day(*, least: float = 2.0, most: float = 40.0, length: float = 480.0, days: 
     return Scenario(name=f"day wave ({length / days:g} s a day)", load=load, length=length)
 
 
-def bursts(*, every: float, base: float = 2.0, high: float = 30.0, lasts: float = 2.0, count: int = 10) -> Scenario:
+def bursts(
+    *, every: float, base: float = 2.0, high: float = 30.0, lasts: float = 2.0, count: int = 10
+) -> Scenario:
     """Return a train of bursts, one every so many seconds, on top of a small load."""
 
     def load(simulator: Simulator, dice: random.Random) -> None:
@@ -344,6 +372,7 @@ def failing(*, length: float = 60.0) -> Scenario:
 
 def failing_start_up(*, every_second: bool, length: float = 80.0) -> Scenario:
     """Return a step whose every second pool fails to start, or whose first six do."""
+
     def start_up(pool: str) -> float | None:
         number = int(pool.rpartition("-")[2])
         fails = number % 2 == 0 if every_second else number <= 7
@@ -354,10 +383,27 @@ def failing_start_up(*, every_second: bool, length: float = 80.0) -> Scenario:
     return attrs.evolve(whole, name=name, start_up=start_up)
 
 
+def traced(name: str, jobs: Iterable[tuple[float, float, int]], **settings: object) -> Scenario:
+    """Return a scenario of recorded jobs: when each came, how long it ran, and its priority."""
+    recorded = sorted(jobs)
+
+    def load(simulator: Simulator, _: random.Random) -> None:
+        for level in sorted({priority for _, _, priority in recorded}):
+            simulator.source(_of_level(recorded, level), priority=level)
+
+    return Scenario(name=name, load=load, length=recorded[-1][0], **settings)  # type: ignore[arg-type]
+
+
+def _of_level(recorded: list[tuple[float, float, int]], level: int) -> Arrivals:
+    return ((at, ran) for at, ran, priority in recorded if priority == level)
+
+
 def held_by_a_lock(*, length: float = 60.0) -> Scenario:
     """Return a load that needs more than there is, of jobs that slow each other down: the interpreter's lock."""
 
     def load(simulator: Simulator, dice: random.Random) -> None:
         simulator.source(thinned(dice, lambda now: 1.5 if 10 <= now < 20 else 0.5, 1.5, length, 0.02))
 
-    return Scenario(name="throughput that does not grow", load=load, length=length, slowdown=float, max_pools=12)
+    return Scenario(
+        name="throughput that does not grow", load=load, length=length, slowdown=float, max_pools=12
+    )
