@@ -16,6 +16,8 @@ from .contracts import Advice, Load, Window
 #: Standard deviations by which the load must be seen to have risen or fallen: in the stable window, and in the
 #: panic window, of which there are many more, so that more is seen by chance in one of them.
 _RISE, _FALL, _SURE = 2.0, 0.5, 3.0
+#: The share of a pool that must be spare before one goes.
+_SPARE = 0.5
 #: Twice the pools there are is panic (as in Knative's KPA).
 _PANIC_AT = 2.0
 
@@ -147,11 +149,14 @@ def _two_windows(load: Load, slots_for: Callable[[float], tuple[float, str]], wi
     if panic:
         sure = slots_for(sudden)
     more = slots_for(max(0.0, calm - _RISE * chance))
-    fewer = slots_for(max(0.0, calm - _FALL * chance))
+    # Half a pool must be spare besides, but not for more than chance; what is held for two windows is high anyway.
+    fewer = slots_for(max(0.0, calm + min(_RISE * chance, _SPARE * load.pool_slots - _FALL * chance)))
     if sure[0] > more[0]:
         more, wish = sure, f"{wish}; the load rose suddenly"
     least = max(load.pools_for(more[0]), load.min_pools)
     most = max(load.pools_for(fewer[0]), least)
+    if sudden - _SURE * fluke > calm + chance:
+        most = max(most, load.pools)  # nothing is given up while the load surely rises
     pools = min(max(load.pools, least), most)
     formula = more[1] if pools == least else fewer[1]
     return load.toward(

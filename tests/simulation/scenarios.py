@@ -111,21 +111,25 @@ class Outcome:
         return sum(wait > 0 for wait in waits) / len(waits)
 
     def back_under(self, target: float, since: float) -> float:
-        """Return how long after `since` the last second began whose jobs waited longer than `target` at p99.
+        """Return how long after `since` the p99 wait is back under `target`, and stays there for two seconds.
 
-        Judged in steps of a tenth of a second: 0 when they never did, infinity when they always do.
+        The p99 is that of the jobs that come within a second, looked at every tenth of one.
         """
         steps: defaultdict[int, list[float]] = defaultdict(list)
         for came, wait, _ in self.waits:
             if came >= since:
                 steps[int((came - since) * 10)].append(wait)
-        bad = [step for step in steps if _p99(steps, step) > target]
-        return (max(bad) + 1) / 10 if bad else 0.0
+        good = 0
+        for step in range(max(steps) + 1):
+            good = good + 1 if _p99(steps, step) <= target else 0
+            if good == 10:
+                return (step - 9) / 10
+        return math.inf
 
 
 def _p99(steps: dict[int, list[float]], step: int) -> float:
     waits = sorted(wait for each in range(step, step + 10) for wait in steps.get(each, ()))
-    return waits[min(len(waits) - 1, int(0.99 * len(waits)))]
+    return waits[min(len(waits) - 1, int(0.99 * len(waits)))] if waits else 0.0
 
 
 class _Watch:
