@@ -2,8 +2,9 @@
 
 =================  ===================================================
 ordering           `StrictPriority`, `Aging`
-admission          `Block`, `Reject`, `ShedLowest`, `CallerRuns`
-routing            `LeastLoaded`, `Pack`
+admission          `Block`, `Reject`, `ShedLowest`, `CallerRuns`, `CoDel`
+routing            `Pack`, `LeastLoaded`, `RoundRobin`, `TwoRandomChoices`,
+                   `PeakEwma`, `Affinity`
 retry              `NoRetry`, `FixedBackoff`, `ExponentialBackoff`
 scaling            `FixedPools`, `QueueDelay`, `TargetUtilization`, `SquareRootStaffing`
 =================  ===================================================
@@ -13,7 +14,7 @@ This package imports neither `scheduler` nor `pools`; a plug-in imports this pac
 
 from __future__ import annotations
 
-from .admission import Block, CallerRuns, Reject, ShedLowest
+from .admission import Block, CallerRuns, CoDel, Reject, ShedLowest
 from .contracts import (
     Admission,
     AdmissionPolicy,
@@ -33,7 +34,7 @@ from .contracts import (
 )
 from .ordering import Aging, StrictPriority
 from .retry import ExponentialBackoff, FixedBackoff, NoRetry
-from .routing import LeastLoaded, Pack
+from .routing import Affinity, LeastLoaded, Pack, PeakEwma, RoundRobin, TwoRandomChoices
 from .scaling import FixedPools, QueueDelay, SquareRootStaffing, TargetUtilization
 
 __distribution__ = "two-tier-scheduler"
@@ -42,9 +43,11 @@ __all__ = [
     "Admission",
     "AdmissionPolicy",
     "Advice",
+    "Affinity",
     "Aging",
     "Block",
     "CallerRuns",
+    "CoDel",
     "ExponentialBackoff",
     "Failure",
     "FailureView",
@@ -56,17 +59,20 @@ __all__ = [
     "NoRetry",
     "OrderingPolicy",
     "Pack",
+    "PeakEwma",
     "PoolView",
     "QueueDelay",
     "QueueView",
     "Reject",
     "RetryPolicy",
+    "RoundRobin",
     "RoutingPolicy",
     "ScalingPolicy",
     "ShedLowest",
     "SquareRootStaffing",
     "StrictPriority",
     "TargetUtilization",
+    "TwoRandomChoices",
     "Uniform",
     "Window",
 ]

@@ -17,6 +17,7 @@ class Job:
     priority: int
     tags: frozenset[str] = frozenset()
     tenant: str | None = None
+    affinity: str | None = None
     submitted_at: float = 0.0
     waiting_since: float = 0.0
 
@@ -36,6 +37,8 @@ class Pool:
     pool_id: str
     slots: int
     in_use: int
+    last_chosen: int = 0
+    run_time_ewma: float = 0.0
 
     @property
     def load(self) -> float:
@@ -71,7 +74,7 @@ def jobs() -> list[Job]:
     kinds = product(
         (-(10**9), -1, 0, 10, 20, 40, 10**9),
         ((0.0, 0.0), (3.5, 3.5), (3.5, 60.0), (1e9, 1e9)),
-        ((frozenset[str](), None), (frozenset({"cpu", "gpu"}), "a tenant")),
+        ((frozenset[str](), None, None), (frozenset({"cpu", "gpu"}), "a tenant", "a key \udc80")),
     )
     return [
         Job(
@@ -79,10 +82,11 @@ def jobs() -> list[Job]:
             priority=priority,
             tags=tags,
             tenant=tenant,
+            affinity=affinity,
             submitted_at=submitted_at,
             waiting_since=waiting_since,
         )
-        for number, (priority, (submitted_at, waiting_since), (tags, tenant)) in enumerate(kinds)
+        for number, (priority, (submitted_at, waiting_since), (tags, tenant, affinity)) in enumerate(kinds)
     ]
 
 
@@ -98,7 +102,13 @@ def pool_lists() -> list[list[Pool]]:
     )
     return [
         [
-            Pool(pool_id=f"group-{number + 1}", slots=slots, in_use=in_use)
+            Pool(
+                pool_id=f"group-{number + 1}",
+                slots=slots,
+                in_use=in_use,
+                last_chosen=7 * number % 5,
+                run_time_ewma=(0.0, 1e9, 3.5, 5e-324)[number % 4],
+            )
             for number, (slots, in_use) in enumerate(pools)
         ]
         for pools in loads

@@ -55,6 +55,10 @@ class JobView(Protocol):
         """Whom it was submitted for."""
 
     @property
+    def affinity(self) -> str | None:
+        """What it has in common with others that had better run in the same pool."""
+
+    @property
     def submitted_at(self) -> float:
         """When it was submitted."""
 
@@ -81,6 +85,17 @@ class PoolView(Protocol):
     @property
     def load(self) -> float:
         """Slots in use ÷ slots."""
+
+    @property
+    def last_chosen(self) -> int:
+        """The number of the last choice that fell on this pool, counted over all; 0 before the first."""
+
+    @property
+    def run_time_ewma(self) -> float:
+        """Seconds that jobs here have lately run at most, fading; 0 when nothing is known of it.
+
+        Kept only for a policy that has a `run_time_decay`.
+        """
 
 
 class QueueView(Protocol):
@@ -140,11 +155,12 @@ class Window:
     #: Mean and standard deviation of how long those ran; 0 when none ended.
     run_time: float = 0.0
     deviation: float = 0.0
-    #: The least wait of any start, of the priority for which that is greatest: above 0, somebody always waits.
+    #: At every look, the job that had waited longest had waited at least so long. Jobs of some priority always
+    #: wait that long, however soon others start; one that comes back for another attempt is not counted.
     least_wait: float = 0.0
     #: Slots in use, on the mean.
     in_use: float = 0.0
-    #: Every look found jobs waiting and no slot free.
+    #: Every look found jobs waiting, and so no slot that they may use free.
     saturated: bool = False
 
     @property
@@ -284,10 +300,17 @@ PoolViewT = TypeVar("PoolViewT", bound=PoolView)
 
 
 class RoutingPolicy(Protocol):
-    """Decides which of several pools gets a job."""
+    """Decides which of several pools of a group gets a job.
+
+    One that has an attribute `run_time_decay`, more than 0 seconds, is shown a `PoolView.run_time_ewma`
+    that fades with this time constant; for all others it is not kept, which saves its price.
+    """
 
     def choose(self, job: JobView, pools: Sequence[PoolViewT], uniform: Uniform) -> PoolViewT:
-        """Return one of `pools`: each may take the job and has a free slot; there are at least two."""
+        """Return one of `pools`, which are in the order they were opened.
+
+        Each is of the same group, may take the job and has a free slot; there are at least two.
+        """
 
 
 class RetryPolicy(Protocol):

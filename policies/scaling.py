@@ -15,7 +15,7 @@ from .contracts import Advice, Load, Window
 
 #: Standard deviations by which the load must be seen to have risen or fallen: in the stable window, and in the
 #: panic window, of which there are many more, so that more is seen by chance in one of them.
-_RISE, _FALL, _SURE = 2.0, 0.5, 3.0
+_RISE, _FALL, _SURE = 2.0, 0.5, 2.5
 #: The share of a pool that must be spare before one goes.
 _SPARE = 0.5
 #: Twice the pools there are is panic (as in Knative's KPA).
@@ -48,9 +48,10 @@ class QueueDelay:
     Two-sided sojourn control (after Erlang's sbroker and sregulator): what is measured is how long jobs
     wait for slots, and how long slots wait for jobs.
 
-    - Add while the least wait of the panic window is above `target` seconds (default 0.1): then every job
-      of some priority waits that long, which is a queue that stands (Nichols and Jacobson's CoDel, 2012)
-      and no burst. As many as serve the load and, within `target` seconds or one panic window, what waits.
+    - Add when all through the panic window there was a job that had waited more than `target` seconds
+      (default 0.1): that is a queue that stands (Nichols and Jacobson's CoDel, 2012), and no burst. As many as
+      serve the load and, within `target` seconds, a panic window or a start-up, what waits; those that are
+      still starting, or have just come up, get that time before more are opened.
     - Drain a pool that has been idle as a whole for `idle` seconds (default: one panic window), once the
       scheduler's own rule allows it: no more pools may have been in use within the last stable window.
 
@@ -72,7 +73,8 @@ class QueueDelay:
             pools = max(pools, load.pools + 1)
             return load.add(
                 pools - load.pools,
-                f"every job of some priority has waited more than {wait:.3g} s, the target is {self.target:g} s",
+                f"for {load.panic.seconds:.2g} s there was always a job that had waited {wait:.3g} s or more, "
+                f"the target is {self.target:g} s",
                 f"slots = {load.offered(load.panic):.1f} busy + {load.waiting} waiting × {load.run_time:.3g} s "
                 f"÷ {within:.3g} s = {slots:.1f}; ÷ {load.pool_slots} a pool",
                 panic=pools >= _PANIC_AT * load.pools,
@@ -154,9 +156,8 @@ def _two_windows(load: Load, slots_for: Callable[[float], tuple[float, str]], wi
     if sure[0] > more[0]:
         more, wish = sure, f"{wish}; the load rose suddenly"
     least = max(load.pools_for(more[0]), load.min_pools)
-    most = max(load.pools_for(fewer[0]), least)
-    if sudden - _SURE * fluke > calm + chance:
-        most = max(most, load.pools)  # nothing is given up while the load surely rises
+    lately = slots_for(max(0.0, sudden - _RISE * fluke))
+    most = max(load.pools_for(max(fewer[0], lately[0])), least)
     pools = min(max(load.pools, least), most)
     formula = more[1] if pools == least else fewer[1]
     return load.toward(
@@ -171,15 +172,16 @@ def _two_windows(load: Load, slots_for: Callable[[float], tuple[float, str]], wi
 def _demand(load: Load, window: Window) -> tuple[float, float]:
     """Return the slots that the load keeps busy, and what of that may be chance, as a standard deviation.
 
-    With them go those that work off what waits, within the window or a start-up, whichever is longer.
+    With them go those that work off what waits, within the window or a start-up, whichever is longer. Chance is
+    that of random arrivals in the window, and of the number of jobs that a load of R has in it, which is √R.
     """
     if not window.seconds:
         return load.offered(window), 0.0
-    offered, within = load.offered(window), max(window.seconds, load.start_up)
-    spread = load.deviation / load.run_time if load.run_time else 1.0
-    seen = offered * math.sqrt((1 + spread * spread) / max(1, window.arrivals))
-    waiting = load.run_time / within
-    return offered + load.waiting * waiting, min(offered, seen) + math.sqrt(offered) * waiting
+    backlog = load.run_time / max(window.seconds, load.start_up)
+    slots = load.offered(window) + load.waiting * backlog
+    spread = load.deviation / load.run_time if load.run_time else 0.0
+    seen = math.sqrt(load.run_time * (1 + spread * spread) / window.seconds)
+    return slots, math.sqrt(slots) * (seen + backlog)
 
 
 def _beta_of(p_wait: float) -> float:

@@ -96,10 +96,13 @@ def check_admission_policy(policy: AdmissionPolicy, *, names: Mapping[str, objec
 def check_routing_policy(policy: RoutingPolicy, *, names: Mapping[str, object] | None = None) -> None:
     """Raise AssertionError unless `policy` keeps every law of a routing policy; `names` as above."""
     _check_method(policy, "choose")
-    job = next(iter(samples.jobs()))
+    decay = getattr(policy, "run_time_decay", None)
+    fades = decay is None or (_finite(decay) and decay > 0)
+    _require(fades, policy, "run_time_decay is seconds > 0, or None", repr(decay))
+    dice = (*_ENDS, *map(_Dice, range(8)))
     cases = [
-        _Case((job, pools), dice)
-        for pools, dice in product(samples.pool_lists(), (*_ENDS, *map(_Dice, range(8))))
+        _Case((job, pools), throw)
+        for job, pools, throw in product(samples.jobs()[:2], samples.pool_lists(), dice)
     ]
     _check_answers(policy, policy.choose, cases, _one_of_the_pools)
     _check_value(policy, names)

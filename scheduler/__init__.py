@@ -51,6 +51,7 @@ from ._core.events import (
     WorkerStuck,
 )
 from ._core.job import Attempt, Priority
+from ._core.standing import Standing
 from ._core.states import JobState, PoolState
 from ._core.statistics import Histogram, PoolStatistics, Statistics
 from ._current import CurrentJob, JobLogFilter, current_job
@@ -123,6 +124,7 @@ __all__ = [
     "SchedulerClosing",
     "SchedulerError",
     "ShutdownReport",
+    "Standing",
     "Statistics",
     "Submitter",
     "SystemClock",

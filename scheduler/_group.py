@@ -6,7 +6,7 @@ import reprlib
 
 import attrs
 
-from policies.contracts import ScalingPolicy
+from policies.contracts import RoutingPolicy, ScalingPolicy
 from policies.scaling import FixedPools, QueueDelay
 from pools.contract import PoolRecipe
 
@@ -27,6 +27,10 @@ class PoolGroup:
     With `reserve_for`, it takes only jobs at least that urgent. A `dedicated` group takes only jobs
     that name one of its tags; None means what the recipe says.
 
+    With `lends`, a reserved group lends free slots to other jobs while none that is urgent enough waits,
+    all but `keep` of them. `routing` chooses among its pools; None means the scheduler's policy and, if
+    that has none either, `Pack` for a group that scales and `LeastLoaded` for one that does not.
+
     A call that goes on for `stuck_after` seconds (None: for ever) after its ``run_timeout`` or ``deadline``
     counts as stuck. When fewer than `stuck_share` of a pool's slots are left, it is quarantined, and a pool
     of the same size takes its place, for at most `replacements_max` pools at a time.
@@ -39,7 +43,10 @@ class PoolGroup:
     scaling: ScalingPolicy | None = attrs.field(default=None, kw_only=True)
     tags: frozenset[str] = attrs.field(default=frozenset(), kw_only=True, converter=check_tags)
     reserve_for: int | None = attrs.field(default=None, kw_only=True, converter=_check_reserve)
+    lends: bool = attrs.field(default=False, kw_only=True)
+    keep: int = attrs.field(default=1, kw_only=True)
     dedicated: bool | None = attrs.field(default=None, kw_only=True)
+    routing: RoutingPolicy | None = attrs.field(default=None, kw_only=True)
     stuck_after: float | None = attrs.field(default=10.0, kw_only=True)
     stuck_share: float = attrs.field(default=0.5, kw_only=True)
     replacements_max: int = attrs.field(default=2, kw_only=True)
@@ -73,6 +80,33 @@ class PoolGroup:
                     f"PoolGroup({name!r}) has min_pools={self.min_pools} and max_pools={self.max_pools}; "
                     "the maximum must not be below the minimum"
                 )
+        if self.routing is not None:
+            need_method(f"PoolGroup({name!r}) routing", self.routing, "choose")
+        self._check_lending()
+
+    def _check_lending(self) -> None:
+        name = self.name
+        if not isinstance(self.lends, bool):
+            raise TypeError(
+                f"PoolGroup({name!r}, lends=) must be True or False, not {reprlib.repr(self.lends)}"
+            )
+        check_whole(f"PoolGroup({name!r}, keep=)", self.keep, at_least=0)
+        if not self.lends:
+            if self.keep != 1:
+                raise ValueError(
+                    f"PoolGroup({name!r}) has keep={self.keep} and lends nothing; add lends=True"
+                )
+            return
+        if self.reserve_for is None:
+            raise ValueError(
+                f"PoolGroup({name!r}) has lends=True and is open to all; say with reserve_for= for whom it is reserved"
+            )
+        slots = self.min_pools * self.pool.slots
+        if self.keep >= slots:
+            raise ValueError(
+                f"PoolGroup({name!r}) has keep={self.keep} and, with min_pools={self.min_pools}, only {slots} slots, "
+                "so that it would lend none; lower keep=, or leave lends= out"
+            )
 
     @property
     def scales(self) -> ScalingPolicy | None:

@@ -33,6 +33,7 @@ class Opening(Desk):
         """Return the error as the caller should see it: `Driver`."""
 
     def pool_failed(self, pool: PoolRecord, error: BaseException) -> None:
+        """Take a pool out for good, and fail what only it could have run, some jobs a turn."""
         why = describe(error)  # in words before the turn: they are anybody's code
         more = self.turn(lambda now: self.core.pool_failed(pool, error, why, now))
         while more:
@@ -72,15 +73,18 @@ class Opening(Desk):
         runs nothing; (2) whoever acts on that finds no runner and leaves it; (3) the turn here finds the
         pool gone from the books, and drains the runner itself. If the turn comes before (1), (2) finds one.
         """
-        if pool.runner is not None or pool.state is not PoolState.STARTING:  # an interrupt, see `act_again`
+        if pool.state is not PoolState.STARTING:
             return
-        front = self._front(pool)
-        try:
-            runner = self._recipes[pool.group.name].open(pool.pool_id, front)
-        except Exception as error:
-            front.opened.set()
-            front.broken(error)
-            return
+        runner = pool.runner
+        front = None
+        if runner is None:  # else an interrupt came between the turn here and this, see `act_again`
+            front = self._front(pool)
+            try:
+                runner = self._recipes[pool.group.name].open(pool.pool_id, front)
+            except Exception as error:
+                front.opened.set()
+                front.broken(error)
+                return
 
         def up(now: float) -> bool:
             if pool not in self.core.pools:
@@ -93,8 +97,13 @@ class Opening(Desk):
         try:
             if not self.turn(up):
                 runner.drain()
+        except BaseException:
+            if pool.runner is not runner:  # an interrupt: whoever pays for it opens another one
+                runner.drain()
+            raise
         finally:
-            front.opened.set()
+            if front is not None:
+                front.opened.set()
 
     def _front(self, pool: PoolRecord) -> PoolFront:
         def broken(error: BaseException) -> None:

@@ -60,8 +60,9 @@ class Scheduler(Submitter):
     has eight threads; otherwise hand it `PoolGroup`s, or bare recipes such as ``ThreadPool(slots=8)``.
 
     `capacity` bounds the jobs that wait (default 1,048,576); `admission` says what happens beyond
-    (default `Block`), `ordering` who goes first (`StrictPriority`), `routing` which pool
-    (`LeastLoaded`), `retry` what happens to failures (`NoRetry`). `seed` fixes the dice.
+    (default `Block`), `ordering` who goes first (`StrictPriority`), `routing` which pool of a group
+    (`Pack` where the group scales, else `LeastLoaded`), `retry` what happens to failures (`NoRetry`).
+    `seed` fixes the dice.
     `check_invariants` checks the whole state in every eventful turn: slow, for debugging.
 
     It is a `concurrent.futures.Executor`; use it in ``with`` or ``async with``. A scheduler that is
@@ -164,7 +165,8 @@ class Scheduler(Submitter):
         def drain(now: float) -> PoolRecord:
             pool = self._pool(pool_id)
             if pool.state in (PoolState.DRAINING, PoolState.FAILED_TO_START):
-                return pool  # it goes by itself
+                pool.released = False  # it goes by itself, and is not taken back any more
+                return pool
             counts = pool.state in (PoolState.STARTING, PoolState.ACCEPTING, PoolState.CORDONED)
             if counts and pool.group.capacity_pools() <= pool.group.min_pools:
                 raise ValueError(

@@ -32,7 +32,7 @@ import attrs
 from ._core import events
 from ._core.capacity import JOBS_PER_TURN
 from ._core.job import Job
-from ._core.pool_table import Slot
+from ._core.pool_table import PoolRecord, Slot
 from ._core.states import BACKING_OFF, DELAYED, RUNNING, SUCCEEDED, PoolState
 from ._current import holds_loop, slot_here
 from ._driver import Driver
@@ -299,13 +299,14 @@ class Closing:
 
     def _stop_pools(self) -> None:
         driver = self._driver
-        pools = list(driver.core.pools)
 
-        def drain(now: float) -> None:
+        def drain(now: float) -> list[PoolRecord]:
+            pools = list(driver.core.pools)
             for pool in pools:
                 driver.core.drain_for_good(pool, now)
+            return pools
 
-        driver.turn(drain)
+        pools = driver.turn(drain)
         # Who was abandoned has had its time: its pool is not waited for again.
         stuck_pools = {slot.pool for pool in pools for slot in pool.all_slots if slot.overdue}
         until = time.monotonic() + _LEAVE_WITHIN

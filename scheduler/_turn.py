@@ -31,10 +31,11 @@ from ._core.pool_table import PoolRecord, Slot
 from ._core.states import CANCELLED, SUCCEEDED
 from ._current import local
 from ._errors import SchedulerError
-from ._handle import JobHandle, Unretrieved, herald
+from ._handle import JobHandle
 from ._lock import as_condition
 from ._observers import Observers
 from ._relay import Relay
+from ._watching import Unretrieved, herald
 
 T = TypeVar("T")
 
@@ -162,7 +163,7 @@ class Turns(ABC):
 
     def act(self, left: Left) -> None:
         """Do what the turn asked for, without the lock; what is done is taken off the list."""
-        for owed in (left.admitted, left.starts, left.stops, left.recalls, left.settled):
+        for owed in (left.admitted, left.starts, left.stops, left.recalls, left.settled, left.opens):
             owed.reverse()  # in order, and taking from the end is O(1)
         while left.admitted:
             waiter = self._door.pop(left.admitted[-1], None)

@@ -22,6 +22,7 @@ from ._core.events import Event
 from ._core.invariants import check
 from ._core.job import Attempt, Job, JobOptions, Line
 from ._core.pool_table import PoolRecord, Slot
+from ._core.standing import Standing, standing
 from ._core.states import PoolState
 from ._core.statistics import PoolStatistics, Statistics
 from ._errors import JobInterrupted, NoEligiblePool, QueueFull
@@ -203,7 +204,11 @@ class Simulator:
 
     def drain_pool(self, pool_id: str) -> None:
         """Let a pool take no more jobs, finish what it runs, and go."""
-        self.core.drain(self._pool(pool_id), self.now)
+        pool = self._pool(pool_id)
+        if pool.state is PoolState.DRAINING:  # by itself; it is not taken back any more
+            pool.released = False
+        else:
+            self.core.drain(pool, self.now)
         self._acted(True)
 
     def cordon_pool(self, pool_id: str) -> None:
@@ -224,6 +229,10 @@ class Simulator:
     def explain(self, group: str) -> Explanation:
         """Return the last decisions about a group's pools, with reasons."""
         return self.core.explain(self.core.pools.groups[group], self.now)
+
+    def standing(self, job: SimulatedJob) -> Standing:
+        """Return why a job is where it is, as ``JobHandle.explain`` does."""
+        return standing(self.core, job, self.now)
 
     def pools(self) -> tuple[PoolStatistics, ...]:
         """Return every pool that has not stopped."""

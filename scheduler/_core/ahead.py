@@ -16,14 +16,14 @@ from collections.abc import Iterable, Sequence
 
 from .._errors import JobInterrupted
 from . import events
-from .elastic import Elastic
 from .job import Job
 from .pool_table import NOTHING_AHEAD, Slot
+from .shedding import Shedding
 from .states import CANCELLED, EXPIRED, FAILED, WAITING, PoolState
 from .timers import TimerKind
 
 
-class Ahead(Elastic):
+class Ahead(Shedding):
     """Exchanges several outcomes for several jobs, takes back what has not started, follows workers."""
 
     #: The job that is between two places: an interrupt must not lose it there.
@@ -134,6 +134,8 @@ class Ahead(Elastic):
             self._in_hand = None
 
     def _wait_again(self, job: Job, now: float) -> None:
+        if self.dozing:
+            self.wake(now)
         self.queue.held += 1
         job.line.push_back(job)
         options = job.options

@@ -4,9 +4,11 @@ A bad policy cannot hurt, because the rules are here and the same for all:
 
 1. Never outside ``min_pools`` and ``max_pools``; pools that are still starting count.
 2. Up fast, but not at once: within one panic window at most as many pools as there are, or four.
-3. After a failed start, a wait that doubles with each further one; pools that were started together fail together.
+3. After a pool has failed, a wait that doubles with each further one; those that were opened together fail
+   together, and what drains may be taken back meanwhile.
 4. Down slowly: only to the highest number wanted within the last stable window, one pool at a time, never in
-   panic, never within a stable window of an addition.
+   panic, never within a stable window of an addition, and never one of the last
+   ``min_pools`` that take jobs.
 5. An addition that did not raise the throughput (`effect`) is undone, and not tried again for a while that
    doubles each time.
 
@@ -78,6 +80,7 @@ class Scaled:
     quiet_since: float = math.inf
     panic_until: float = -math.inf
     failures: int = 0
+    failed_for: float = 0.0
     not_before: float = -math.inf
     #: When a start last failed that was counted, and when one last succeeded.
     failed_at: float = -math.inf
@@ -90,19 +93,30 @@ class Scaled:
     #: What was wanted and not allowed when it was last written down, so that it is written once.
     told: tuple[bool, str | None] | None = None
 
-    def started(self, now: float, began: float) -> None:
-        """Take note of a pool that began to start at `began` and is up."""
-        self.failures, self.not_before, self.proven = 0, -math.inf, now
-        self.flow.started_up(now - began)
+    def begin_anew(self) -> None:
+        """Look as if for the first time, after a time without looks; what was being measured is not known."""
+        self.flow.forget()
+        self.growth = None
+        self.quiet_since = math.inf
 
-    def start_failed(self, now: float, began: float) -> None:
-        """Rule 3; what began to start before the last failure, or before the last success, teaches nothing new."""
+    def started(self, now: float) -> None:
+        """Take note of a pool of which a worker is up: opening them works."""
+        self.failures, self.not_before, self.proven = 0, -math.inf, now
+
+    def start_failed(self, now: float, began: float = math.inf) -> None:
+        """Rule 3. What fails soon after the last wait fails in a row, though it was up for a moment.
+
+        A pool that began to start before the last failure or success was counted teaches nothing new.
+        """
         if began < max(self.failed_at, self.proven):
             return
+        if now > self.not_before + self.failed_for:
+            self.failures = 0
         self.failed_at = now
         self.failures += 1
-        wait = min(RETRY_MAX, max(RETRY_MIN, self.flow.start_up) * 2.0 ** min(self.failures - 1, 16))
-        self.not_before = now + wait
+        longer = max(RETRY_MIN, self.flow.start_up) * 2.0 ** min(self.failures - 1, 16)
+        self.failed_for = min(RETRY_MAX, longer)
+        self.not_before = now + self.failed_for
 
     def changed(self, now: float, grown: int = 0) -> None:
         """Take note of a change in the number of pools."""
@@ -126,15 +140,12 @@ class Scaled:
         """Ask the policy, and return what the rules let happen. Cost: that of the policy, and O(1) amortised."""
         now = load.time
         try:
-            advice = self.policy.scale(load)
-            pools: object = getattr(advice, "pools", None)
-            if not isinstance(pools, int):
-                raise TypeError(f"scale() must return an Advice, not {advice!r}")
+            advice = _checked(self.policy.scale(load))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             policy_failed("scaling", self.policy, error, "hold")
-            return Order(advice=load.hold("the policy failed"))
+            advice = load.hold("the policy failed")
         if advice.panic:
             self.panic_until = now + self.flow.stable_length
         self._want(now, advice.pools)
@@ -170,8 +181,8 @@ class Scaled:
         if goal > load.pools + max(0, batch - grown):
             goal, rule = load.pools + max(0, batch - grown), "speed"
             why = f"at most {batch} more pools within {self.flow.panic_length:.2f} s"
-        if now < self.not_before and goal > load.pools:
-            goal, rule = load.pools, "failed"
+        if now < self.not_before and goal > load.pools + load.draining:
+            goal, rule = load.pools + load.draining, "failed"
             why = f"pools failed to start {_times(self.failures)} in a row; the next try is in {self.not_before - now:.2f} s"
         return Order(add=max(0, goal - load.pools), advice=advice, rule=rule, limited_by=why)
 
@@ -184,6 +195,8 @@ class Scaled:
             rule, why = "starting", "pools are still starting"
         elif load.draining:
             rule, why = "one", "one pool at a time, and one is still draining"
+        elif len(load.idle) <= load.min_pools:  # the others start again when somebody uncordons them
+            rule, why = "last", f"only {len(load.idle)} pools take jobs, and min_pools={load.min_pools}"
         elif now - self.grown_at < stable:
             rule, why = "grown", f"nothing is drained within {stable:.2f} s of an addition"
         elif now - self.changed_at < self.flow.panic_length:
@@ -241,3 +254,10 @@ class Scaled:
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
+
+
+def _checked(advice: object) -> Advice:
+    pools: object = getattr(advice, "pools", None)
+    if not isinstance(advice, Advice) or type(pools) is not int:
+        raise TypeError(f"scale() must return an Advice with a whole number of pools, not {advice!r}")
+    return advice

@@ -29,6 +29,10 @@ class Capacity(FullQueue):
         """Put a new pool on the books, STARTING; it takes jobs from `pool_up` on."""
         self.now = now
         self.pools.add(pool)
+        self.added(pool, now)
+
+    def added(self, pool: PoolRecord, now: float) -> None:
+        """Tell observers of a pool that has come onto the books."""
         if self.observed:
             name = pool.group.name
             self.emit(events.PoolAdded(time=now, pool=pool.pool_id, group=name, slots=pool.slots))
@@ -38,15 +42,17 @@ class Capacity(FullQueue):
         self.now = now
         if pool.state is PoolState.STARTING and pool.group.name in self.scaled:
             scaled = self.scaled[pool.group.name]
-            scaled.started(now, pool.started_at)
-            pool.idle_since = now
+            if pool.group.announces:  # a worker is up; of others one hears when they run their first call
+                scaled.started(now)
+            scaled.flow.started_up(now - pool.started_at)
+        pool.idle_since = now
+        pool.released = False
         if self.observed and pool.state is not PoolState.STARTING:
             self.emit(events.PoolUncordoned(time=now, pool=pool.pool_id))
         self.pools.move(pool, PoolState.ACCEPTING)
         if pool.group.broken is not None:  # a new pool makes it whole
             pool.group.broken = None
-            for line in pool.group.lines:
-                line.look()
+            pool.group.look()
         self.dispatch(now)
 
     def cordon(self, pool: PoolRecord, now: float) -> None:
@@ -57,9 +63,10 @@ class Capacity(FullQueue):
         if self.observed:
             self.emit(events.PoolCordoned(time=now, pool=pool.pool_id))
 
-    def drain(self, pool: PoolRecord, now: float) -> None:
-        """Let a pool take no more jobs, finish what it runs, and go."""
+    def drain(self, pool: PoolRecord, now: float, *, released: bool = False) -> None:
+        """Let a pool take no more jobs, finish what it runs, and go; `released` if it may be taken back."""
         self.now = now
+        pool.released = released
         self.pools.move(pool, PoolState.DRAINING)
         self._empty(pool)
         if self.observed:
@@ -86,17 +93,19 @@ class Capacity(FullQueue):
         """
         self.now = now
         if pool.state in _GOES:
+            pool.released = False  # it cannot be taken back
             return False
-        if pool.state is PoolState.STARTING and pool.group.name in self.scaled:
+        if pool.group.name in self.scaled:
             self.scaled[pool.group.name].start_failed(now, pool.started_at)
+            if self.dozing:
+                self.wake(now)
         self.pools.move(pool, PoolState.FAILED_TO_START)
         if self.observed:
             self.emit(events.PoolFailed(time=now, pool=pool.pool_id, error=why))
         group = pool.group
         if not group.capacity_pools():
             group.broken, group.why_broken = error, why
-            for line in group.lines:
-                line.look()
+            group.look()
         self.stop_if_empty(pool, now)
         return self.fail_some(now)
 

@@ -68,7 +68,7 @@ class Core(Ahead):
 
     def next_deadline(self) -> float:
         """Return when `advance` is needed next, infinity if never."""
-        return min(self.timers.next_deadline(), self.next_look(), self.next_stuck())
+        return min(self.timers.next_deadline(), self.next_look(), self.next_stuck(), self.next_shed())
 
     def advance(self, now: float) -> None:
         """Handle what is due, at most TIMERS_PER_TURN of it."""
@@ -85,6 +85,8 @@ class Core(Ahead):
             self.find_stuck(now)
         if self.next_look() <= now:
             self.scale(now)
+        if self.next_shed() <= now:
+            self.shed(now)
 
     def _due(self, timer: Timer, now: float) -> None:
         job, kind, options = timer.job, timer.kind, timer.job.options
@@ -169,6 +171,7 @@ class Core(Ahead):
             for slot in pool.all_slots:
                 if slot.job is not None and slot.job is torn:
                     slot.job = None
+            pool.released = pool.released and pool.state is PoolState.DRAINING
             pool.free[:] = [
                 slot
                 for slot in reversed(pool.all_slots)
@@ -194,8 +197,12 @@ class Core(Ahead):
         self.ahead = sum(len(slot.ahead) for pool in self.pools for slot in pool.all_slots)
         self.queue.held = sum(job.state is not RUNNING and not job.lies_ahead for job in alive)
         self.ledger.balance(alive=len(alive))
+        on_books = set(self.pools)
+        self.left.opens = [pool for pool in self.left.opens if pool in on_books]
+        self.watch_again(self.now)
         for pool in list(self.pools):
             self.stop_if_empty(pool, self.now)
+        self.look_anew(self.now)
         self.dispatch(self.now)
         self.dirty = True
 

@@ -2,7 +2,8 @@
 
 A wait without a limit is for ever if nothing that it needs can move by itself. A job that runs needs its own
 slot to go on; one that does not, any slot of its line; one at the door, any start that takes room in the
-front queue. A slot that stands still needs what the job needs that it waits for. If nobody reached from there
+front queue. A group that lends does so only while more than what it keeps is free, so one slot more than
+that must be able to move. A slot that stands still needs what the job needs that it waits for. If nobody reached from there
 can go on by itself, nobody ever will: one slot that is free, or computes, or waits with a limit, and the
 answer is no. (A waits-for graph in which nobody escapes: Holt 1972, for resources of several units.)
 
@@ -11,9 +12,11 @@ What somebody outside may still do (cancel, add a pool) is not foreseen: nobody 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from .front_queue import FrontQueue
 from .job import Job, Line
-from .pool_table import Slot
+from .pool_table import Loan, Slot
 from .timers import TimerKind, Timers
 
 _BEFORE_START = (TimerKind.DELAY, TimerKind.BACKOFF)
@@ -31,13 +34,17 @@ def is_stuck(job: Job, queue: FrontQueue, timers: Timers) -> bool:
             if place in seen:
                 continue
             seen.add(place)
-            for slot in _slots(place):
-                following = (slot.pool.standstill or slot).waits_for
-                if following is None:
-                    return False
-                if following not in seen:
-                    seen.add(following)
-                    awaited.append(following)
+            for slots, keep in _slots(place):
+                able = 0
+                for slot in slots:
+                    following = (slot.pool.standstill or slot).waits_for
+                    if following is None:
+                        able += 1
+                        if able > keep:
+                            return False
+                    elif following not in seen:
+                        seen.add(following)
+                        awaited.append(following)
     return True
 
 
@@ -58,7 +65,11 @@ def _places(job: Job, queue: FrontQueue, timers: Timers) -> tuple[Slot | Line, .
     return tuple(lines)
 
 
-def _slots(place: Slot | Line) -> tuple[Slot, ...]:
+def _slots(place: Slot | Line) -> Iterator[tuple[Iterable[Slot], int]]:
+    """Iterate over the slots of a place, with how many of them must stay free."""
     if isinstance(place, Slot):
-        return (place,)
-    return tuple(slot for group in place.groups for pool in group.pools for slot in pool.all_slots)
+        yield (place,), 0
+        return
+    for group in place.groups:
+        keep = group.keep if isinstance(group, Loan) else 0
+        yield (slot for pool in group.pools for slot in pool.all_slots), keep

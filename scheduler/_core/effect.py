@@ -68,8 +68,11 @@ class Verdict:
 
 def before(load: Load) -> Effect | None:
     """Return what there is to compare with later, None when nothing is known of it."""
-    for window in (load.panic, load.stable):
-        if window.saturated and window.completions >= COMPLETIONS_MIN:
+    if not load.slots:  # every pool is cordoned, or its workers are down
+        return None
+    for window in (load.stable, load.panic):
+        same = window is load.panic or round(window.in_use) == load.in_use  # else there were other slots, too
+        if same and window.saturated and window.completions >= COMPLETIONS_MIN:
             return Effect(load.pools, load.slots, window.completion_rate, _noise(window), rough=False)
     known = load.stable.completions
     if not load.run_time or known < COMPLETIONS_MIN:

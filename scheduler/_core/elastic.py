@@ -31,47 +31,73 @@ class Elastic(Quarantine):
     """Evaluates the groups that scale, and does what was decided."""
 
     def wake(self, now: float) -> None:
-        """Begin to look again, because a job has come."""
-        self.dozing = False
+        """Begin to look again, because a job has come; not while the scheduler is paused."""
+        if self.scaling_rests and not self.paused:
+            self.look_anew(now)
+        self.doze_if_all_rest()
+
+    def look_anew(self, now: float) -> None:
+        """Look at every group as if for the first time."""
+        self.scaling_rests = False
         for scaled in self.scaled.values():
-            scaled.flow.forget()
+            scaled.begin_anew()
             self._look(scaled, [], now)
             scaled.due = now + scaled.flow.tick
+        self.doze_if_all_rest()
         self.dirty = True
+
+    def doze_if_all_rest(self) -> None:
+        """Have `wake` called when a job comes, if anybody rests."""
+        self.dozing = self.scaling_rests
+
+    def resume(self, now: float) -> None:
+        """Dispatch again after a pause, and look again: what the pause did must not be taken for the load."""
+        super().resume(now)
+        if self.scaled:
+            self.look_anew(now)
 
     def next_look(self) -> float:
         """Return when `scale` is needed next, infinity while there is nothing to look at."""
-        if self.dozing:
+        if self.scaling_rests:
             return math.inf
         return min((scaled.due for scaled in self.scaled.values()), default=math.inf)
 
     def stop_scaling(self) -> None:
-        """Open and drain nothing any more by itself: the scheduler closes."""
-        self.closing = True
-        self.dozing = False
+        """Open and drain nothing any more by itself, but in place of what is quarantined: the scheduler closes."""
         self.scaled.clear()
+        self.scaling_rests = False
+        self.doze_if_all_rest()
 
     def scale(self, now: float) -> None:
         """Evaluate every group that is due. Cost: O(lines), and O(pools + priorities) a group."""
+        if self.paused:  # until `resume`
+            self.scaling_rests = True
+            self.doze_if_all_rest()
+            return
         lines = self._lines()
         busy = False
         for scaled in self.scaled.values():
             if scaled.due <= now:
                 scaled.due = now + scaled.flow.tick
-                if not self.paused:
-                    self._evaluate(scaled, lines.get(scaled.group.name, []), now)
+                self._evaluate(scaled, lines.get(scaled.group.name, []), now)
+                if not scaled.group.pools:  # there is nothing to see until another may be opened
+                    scaled.due = max(scaled.due, scaled.not_before)
             busy = not self._at_rest(scaled, now) or busy
-        self.dozing = not busy and not lines
+        self.scaling_rests = not busy and not lines
+        self.doze_if_all_rest()
 
     def _at_rest(self, scaled: Scaled, now: float) -> bool:
         """Whether nothing will change in a group until a job comes; a policy that drains late is given its time."""
         group = scaled.group
-        for pool in group.pools:
-            if pool.in_use or pool.state is _STARTING or pool.state is _DRAINING:
-                scaled.quiet_since = math.inf
-                return False
+        if group.capacity_pools() < group.min_pools or any(map(_moves, group.pools)):
+            scaled.quiet_since = math.inf
+            return False
         scaled.quiet_since = min(scaled.quiet_since, now)
-        patience = 0.0 if group.capacity_pools() <= group.min_pools else scaled.memory + QUIET * scaled.flow.stable_length
+        patience = (
+            0.0
+            if group.capacity_pools() <= group.min_pools
+            else scaled.memory + QUIET * scaled.flow.stable_length
+        )
         return now - max(scaled.quiet_since, scaled.changed_at) >= patience
 
     def _lines(self) -> dict[str, list[Line]]:
@@ -91,15 +117,13 @@ class Elastic(Quarantine):
     def _look(self, scaled: Scaled, lines: list[Line], now: float) -> tuple[dict[int, int], float]:
         """Look at a group; return what waits for it by priority, and since when the oldest does."""
         waiting: dict[int, int] = {}
-        heads: list[tuple[int, float]] = []
         oldest = now
         for line in lines:
             for priority, count, since in line.levels():
                 waiting[priority] = waiting.get(priority, 0) + count
                 if since is not None:
-                    heads.append((priority, now - since))
                     oldest = min(oldest, since)
-        scaled.flow.look(scaled.group, now, sum(waiting.values()), heads)
+        scaled.flow.look(scaled.group, now, sum(waiting.values()), now - oldest)
         return waiting, oldest
 
     def _evaluate(self, scaled: Scaled, lines: list[Line], now: float) -> None:
@@ -120,13 +144,11 @@ class Elastic(Quarantine):
                 self._decided(scaled, "add", opened, order, load)
         elif order.drain:
             candidates = [pool for pool in scaled.group.pools if pool.state is PoolState.ACCEPTING]
-            if candidates:
-                pool = min(reversed(candidates), key=lambda pool: _keep(pool, order.pool))
-                seen = tuple((pool.pool_id, pool.in_use, now - pool.idle_since) for pool in candidates)
-                scaled.changed(now)
-                pool.released = True
-                self._decided(scaled, "drain", [pool], order, load, seen)
-                self.drain(pool, now)
+            pool = min(reversed(candidates), key=lambda pool: _keep(pool, order.pool))
+            seen = tuple((pool.pool_id, pool.in_use, now - pool.idle_since) for pool in candidates)
+            scaled.changed(now)
+            self._decided(scaled, "drain", [pool], order, load, seen)
+            self.drain(pool, now, released=True)
         else:
             self._held(scaled, order, load)
 
@@ -152,7 +174,7 @@ class Elastic(Quarantine):
             elif state is _STARTING:
                 starting += 1
             elif state is _DRAINING:
-                draining += pool.released
+                draining += pool.released and not (pool.stuck and pool.stuck == pool.in_use)
             elif state is _QUARANTINED:
                 quarantined += 1
         stable = flow.stable()
@@ -186,8 +208,6 @@ class Elastic(Quarantine):
         draining = [pool for pool in group.pools if pool.state is PoolState.DRAINING and pool.released]
         back = draining[::-1][:count]
         for pool in back:
-            pool.released = False
-            pool.idle_since = now
             self.pool_up(pool, now)
         return back, [self.open_pool(group, now) for _ in range(count - len(back))]
 
@@ -233,7 +253,7 @@ class Elastic(Quarantine):
         """Write what an addition did beside the decision to make it."""
         decisions = scaled.group.decisions
         for place in range(len(decisions) - 1, -1, -1):
-            if decisions[place].action == "add":
+            if decisions[place].action in ("add", "take back"):
                 decisions[place] = decisions[place].measured(effect)
                 break
         if self.observed:
@@ -243,12 +263,17 @@ class Elastic(Quarantine):
         """Return the last decisions about a group, and how it stands. Cost: O(pools)."""
         in_use, slots = usage(group)
         most = "no maximum" if group.max_pools is None else f"at most {group.max_pools}"
-        scales = repr(group.scaling) if group.name in self.scaled else "nothing by itself"
+        scales = "by hand alone" if group.scaling is None else f"by {group.scaling!r}"
         standing = (
             f"{group.capacity_pools()} pools (at least {group.min_pools}, {most}), "
-            f"{in_use} of {slots} slots in use, scaled by {scales}"
+            f"{in_use} of {slots} slots in use, scaled {scales}"
         )
         return Explanation(time=now, group=group.name, decisions=tuple(group.decisions), now=standing)
+
+
+def _moves(pool: PoolRecord) -> bool:
+    """Whether a pool starts or runs something; what is stuck there may stay for ever."""
+    return pool.state is PoolState.STARTING or bool(pool.in_use and pool.in_use > pool.stuck)
 
 
 def _keep(pool: PoolRecord, wanted: str | None) -> tuple[bool, int]:

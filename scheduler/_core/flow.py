@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -43,11 +43,11 @@ class Look(NamedTuple):
     run_squares: float
     waiting: int
     in_use: float
-    least_wait: float
+    oldest: float
     saturated: bool
 
 
-_IN_USE, _LEAST_WAIT, _SATURATED = map(attrgetter, ("in_use", "least_wait", "saturated"))
+_IN_USE, _OLDEST, _SATURATED = map(attrgetter, ("in_use", "oldest", "saturated"))
 
 
 class Flow:
@@ -98,24 +98,17 @@ class Flow:
         """Take note of how long a pool took to start."""
         self.start_up = seconds if not self.start_up else _NEW * seconds + (1 - _NEW) * self.start_up
 
-    def look(self, group: GroupRecord, now: float, waiting: int, heads: Iterable[tuple[int, float]]) -> None:
-        """Look at the group; `heads` are priority and age of the jobs at the head of what waits for it."""
+    def look(self, group: GroupRecord, now: float, waiting: int, oldest: float) -> None:
+        """Look at the group; `oldest` is how long the job has waited that has waited longest."""
         started = ended = 0
         run_total = run_squares = 0.0
-        least: dict[int, float] = {}
-        for priority, meter in group.meters.items():
+        for meter in group.meters.values():
             meter.fold()
             started += meter.started
             ended += meter.ended
             run_total += meter.run_total
             run_squares += meter.run_squares
-            if meter.least_wait != math.inf:
-                least[priority] = meter.least_wait
-                meter.least_wait = math.inf
-        for priority, age in heads:
-            if priority not in least:
-                least[priority] = age
-        self.in_use, self.slots = in_use, slots = usage(group)
+        self.in_use, self.slots = in_use, _ = usage(group)
         look = Look(
             time=now,
             started=started,
@@ -124,8 +117,8 @@ class Flow:
             run_squares=run_squares,
             waiting=waiting,
             in_use=in_use,
-            least_wait=max(least.values(), default=0.0),
-            saturated=waiting > 0 and in_use >= slots,
+            oldest=oldest,
+            saturated=waiting > 0,  # no job waits beside a slot that it may use (I7)
         )
         self._fine.append(look)
         _trim(self._fine, now - self.panic_length)
@@ -171,7 +164,7 @@ def _trim(looks: deque[Look], since: float) -> None:
 def _summed(looks: Sequence[Look]) -> Look:
     return looks[-1]._replace(
         in_use=sum(look.in_use for look in looks) / len(looks),
-        least_wait=min(look.least_wait for look in looks),
+        oldest=min(look.oldest for look in looks),
         saturated=all(look.saturated for look in looks),
     )
 
@@ -191,7 +184,7 @@ def _window(looks: Sequence[Look]) -> Window:
         completions=ended,
         run_time=mean,
         deviation=math.sqrt(max(0.0, square - mean * mean)),
-        least_wait=min(map(_LEAST_WAIT, later)),
+        least_wait=min(map(_OLDEST, later)),
         in_use=sum(map(_IN_USE, later)) / len(later),
         saturated=all(map(_SATURATED, later)),
     )

@@ -22,16 +22,21 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
+from itertools import chain
+from operator import attrgetter
 
 from sortedcontainers import SortedDict, SortedList
 
 from .job import Job, Line
-from .pool_table import GroupRecord
+from .pool_table import GroupRecord, Loan
 from .states import WAITING
 
 #: Empty runs a line keeps, so that a level that empties and fills again costs nothing.
 #: More than the five named priorities; otherwise arbitrary.
 IDLE_RUNS_MAX = 16
+
+#: Jobs at the head of a line that are looked at for who has waited longest. Arbitrary.
+HEADS = 8
 
 
 def order(job: Job) -> tuple[float, int]:
@@ -72,7 +77,7 @@ class LevelLine:
 
     __slots__ = ("_runs", "best", "broken", "groups", "taken")
 
-    def __init__(self, groups: tuple[GroupRecord, ...]) -> None:
+    def __init__(self, groups: tuple[GroupRecord | Loan, ...]) -> None:
         self.groups = groups
         self.broken = all(group.broken is not None for group in groups)
         self.taken: Job | None = None
@@ -191,8 +196,25 @@ class LevelLine:
                 run.dead -= 1
             count = len(run) - run.dead + len(run.returned)
             if count:
-                first = run.first()
+                first = run[0] if run else run.first()  # who came back has not waited since it came
                 yield first.priority, count, first.waiting_since
+
+    def before(self, place: tuple[float, int]) -> int:
+        """Return how many jobs start before one of this key and arrival. Cost: O(runs + the run of that key)."""
+        count = 0
+        for key, run in self._runs.items():
+            if key < place[0]:
+                count += len(run) - run.dead + len(run.returned)
+            elif key == place[0]:
+                count += sum(order(job) < place for job in run.live())
+        return count
+
+    def oldest(self, priority: int) -> Iterator[Job]:
+        """Iterate over the waiting jobs of a priority by arrival, those that came back first. Cost: O(1) a job."""
+        for run in self._runs.values():
+            for job in chain((job for _, job in run.returned), run):
+                if job.options.priority == priority and job.state is WAITING:
+                    yield job
 
     def salvage(self) -> list[Job]:
         """Forget every job and return them in order, however torn the line is."""
@@ -215,7 +237,7 @@ class KeyLine:
 
     __slots__ = ("_counts", "_places", "best", "broken", "groups", "taken")
 
-    def __init__(self, groups: tuple[GroupRecord, ...]) -> None:
+    def __init__(self, groups: tuple[GroupRecord | Loan, ...]) -> None:
         self.groups = groups
         self.broken = all(group.broken is not None for group in groups)
         self.taken: Job | None = None
@@ -267,11 +289,22 @@ class KeyLine:
             del self._counts[priority]
 
     def levels(self) -> Iterator[tuple[int, int, float | None]]:
-        """Iterate over the priorities, see `Line`; only of the first job is it known since when it waits."""
+        """Iterate over the priorities, see `Line`; only of one near the head is it known since when it waits."""
+        heads = [job for _, _, job in self._places.islice(0, HEADS)]
         for priority, count in self._counts.items():
-            head = self.best
-            known = head is not None and head.options.priority == priority
-            yield priority, count, head.waiting_since if known and head is not None else None
+            waits = [
+                job.waiting_since for job in heads if job.options.priority == priority and not job.attempt
+            ]
+            yield priority, count, min(waits, default=None)
+
+    def before(self, place: tuple[float, int]) -> int:
+        """Return how many jobs start before one of this key and arrival. Cost: O(log n)."""
+        count: int = self._places.bisect_left(place)  # type: ignore[arg-type]  # less than any with a job
+        return count
+
+    def oldest(self, priority: int) -> Iterator[Job]:
+        """Iterate over the waiting jobs of a priority by key. Cost: O(n) for all of them."""
+        return (job for job in self if job.options.priority == priority)
 
     def salvage(self) -> list[Job]:
         """Forget every job and return them in order, however torn the line is."""
@@ -305,8 +338,12 @@ class FrontQueue:
         self.lines: dict[tuple[int, ...], LevelLine | KeyLine] = {}
         self._line_type: type[LevelLine | KeyLine] = LevelLine if few_keys else KeyLine
 
-    def line(self, groups: tuple[GroupRecord, ...]) -> Line:
-        """Return the line of jobs that exactly these groups may take, opening it on first use."""
+    def line(self, groups: tuple[GroupRecord | Loan, ...]) -> Line:
+        """Return the line of jobs that exactly these groups may take, opening it on first use.
+
+        Its groups stand in spill-over order, so that nobody has to look for the first with a free slot.
+        """
+        groups = tuple(sorted(groups, key=attrgetter("rank")))
         indexes = tuple(group.index for group in groups)
         line = self.lines.get(indexes)
         if line is None:

@@ -86,10 +86,16 @@ def i4_attempts(core: Core) -> None:
 
 
 def i6_still_pools(core: Core) -> None:
-    """A pool that has stopped or not yet started runs nothing."""
+    """A pool that has stopped or not yet started runs nothing; one in quarantine is there for a stuck call."""
     for pool in core.pools:
         if pool.state in (PoolState.STARTING, PoolState.STOPPED):
             _require(pool.in_use == 0, "I6", f"{pool.pool_id} is {pool.state.name} with {pool.in_use} in use")
+        for slot in pool.all_slots:
+            _require(slot.overdue or not slot.stuck, "I6", f"{slot.worker} is stuck in nothing")
+        quarantined = pool.state is PoolState.QUARANTINED
+        _require(pool.stuck > 0 or not quarantined, "I6", f"{pool.pool_id} is quarantined for nothing")
+        taken_back = pool.released and pool.state is not PoolState.DRAINING
+        _require(not taken_back, "I6", f"{pool.pool_id} is {pool.state.name} and may be taken back")
 
 
 def i7_work_conservation(core: Core) -> None:
@@ -121,10 +127,15 @@ def i9_time(core: Core) -> None:
 
 
 def i10_limits(core: Core) -> None:
-    """A group never has more pools than its maximum."""
+    """A group never has more pools than its maximum, beside those that are replaced; every pool has all its slots."""
     for group in core.pools.groups.values():
         within = group.max_pools is None or group.capacity_pools() <= group.max_pools
         _require(within, "I10", f"group {group.name} has {group.capacity_pools()} pools")
+        replaced = group.replaced_pools()
+        _require(replaced <= group.replacements_max, "I10", f"{replaced} pools of {group.name} are replaced")
+        for pool in group.pools:
+            whole = pool.slots == group.slots == len(pool.all_slots)
+            _require(whole, "I10", f"{pool.pool_id} has {len(pool.all_slots)} slots, not {group.slots}")
 
 
 def i11_capacity(core: Core) -> None:

@@ -208,6 +208,8 @@ class MainPath(Books, ABC):
         self.ledger.succeeded += 1
         slot.job = None
 
+        if self.keeps_run_times and (decay := slot.pool.group.decay) is not None:
+            slot.pool.observe(now - job.started_at, now, decay)
         if not job.options.untimed:
             self.timers.disarm(job)
         if self.observed:
@@ -221,7 +223,9 @@ class MainPath(Books, ABC):
             if not self.paused:
                 lines = group.lines
                 job = lines[0].pop() if len(lines) == 1 else self.dispatcher.take_job(group)
-                if job is not None:
+                if job is not None or (
+                    group.loan is not None and (job := self.dispatcher.lend(group.loan)) is not None
+                ):
                     self.queue.held -= 1
                     self._start(job, slot, now)
                     if self.gate.door:

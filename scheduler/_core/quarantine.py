@@ -6,14 +6,18 @@ slots of a pool are left, the pool is taken out of routing and a fresh one of th
 
 The states: ACCEPTING or CORDONED → QUARANTINED when fewer than `stuck_share` of the slots are not stuck;
 QUARANTINED → DRAINING when the last stuck call has returned; from there it goes as every pool goes.
-A quarantined pool does not count against the limits of its group, so its replacement fits in; beyond
-`replacements_max` of them it does, and is not replaced, or calls that hang would eat the machine.
+A quarantined pool does not count against the limits of its group once it is replaced, so its replacement fits
+in. No more than `replacements_max` are replaced at a time, or calls that hang would eat the machine; the others
+are when one of those is released, or when they are released themselves and go. So a group has as many pools
+after a quarantine as before it.
+
+A pool that drains is not quarantined. With a call that is stuck it is not taken back, and nobody waits for it.
 """
 
 from __future__ import annotations
 
 import math
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from . import events
 from .capacity import Capacity
@@ -31,7 +35,7 @@ class Quarantine(Capacity):
         if grace is None or slot.pool is self.caller:
             return
         self._watched += 1
-        heappush(self.overdue, (now + grace, self._watched, slot, slot.attempt))
+        heappush(self.overdue, (now + grace, self._watched, slot, slot.job, slot.attempt))
         self.dirty = True
 
     _watched = 0
@@ -43,17 +47,38 @@ class Quarantine(Capacity):
     def find_stuck(self, now: float) -> None:
         """Mark the calls whose grace is over, and quarantine their pools. Cost: O(calls that are due)."""
         while self.overdue and self.overdue[0][0] <= now:
-            _, _, slot, attempt = heappop(self.overdue)
+            _, _, slot, job, attempt = heappop(self.overdue)
             pool = slot.pool
-            if not slot.overdue or slot.attempt != attempt or pool not in pool.group.pools:
+            returned = not slot.overdue or slot.job is not job or slot.attempt != attempt
+            if returned or slot.stuck or pool not in pool.group.pools:
                 continue
             slot.stuck = True
             if self.observed:
                 self.emit(events.WorkerStuck(time=now, pool=pool.pool_id, worker=slot.worker))
-            left = pool.slots - pool.stuck
-            takes = pool.state in (PoolState.ACCEPTING, PoolState.CORDONED)
-            if takes and left < pool.group.stuck_share * pool.slots:
+            self._judge(pool, now)
+
+    def _judge(self, pool: PoolRecord, now: float) -> None:
+        """Quarantine a pool that has too few slots left."""
+        if pool.state is PoolState.DRAINING:
+            pool.released = False
+        elif pool.state in (PoolState.ACCEPTING, PoolState.CORDONED):
+            stuck = pool.stuck
+            if stuck and pool.slots - stuck < pool.group.stuck_share * pool.slots:
                 self._quarantine(pool, now)
+
+    def watch_again(self, now: float) -> None:
+        """Make good what a torn turn may have left undone. Cost: O(slots)."""
+        watched = {(slot.worker, job, attempt) for _, _, slot, job, attempt in self.overdue}
+        heapify(self.overdue)
+        for pool in list(self.pools):
+            for slot in pool.all_slots:
+                slot.stuck = slot.stuck and slot.overdue
+                known = slot.stuck or pool.group.kills or (slot.worker, slot.job, slot.attempt) in watched
+                if slot.overdue and not known:
+                    self.watch_stuck(slot, now)
+            self._judge(pool, now)
+        for group in self.pools.groups.values():
+            self._replace_more(group, now)
 
     def _quarantine(self, pool: PoolRecord, now: float) -> None:
         group = pool.group
@@ -61,45 +86,90 @@ class Quarantine(Capacity):
         self.pools.move(pool, PoolState.QUARANTINED)
         self._empty(pool)
         replacement = None
-        if group.quarantined_pools() <= group.replacements_max and not self.closing:
-            replacement = self.open_pool(group, now)
+        if group.replaced_pools() < group.replacements_max:
+            replacement = self.open_pool(group, now, instead_of=pool)
+        stuck = pool.stuck
         if self.observed:
             self.emit(
                 events.PoolQuarantined(
                     time=now,
                     pool=pool.pool_id,
-                    stuck=pool.stuck,
+                    stuck=stuck,
                     slots=pool.slots,
                     replacement=None if replacement is None else replacement.pool_id,
                 )
             )
+        reason = (
+            f"{stuck} of {pool.slots} workers of {pool.pool_id} are stuck in calls that ignore "
+            f"their limit by more than {group.stuck_after:g} s"
+        )
+        limit = None
+        if replacement is None:
+            limit = (
+                f"{group.replaced_pools()} pools are replaced and replacements_max={group.replacements_max}"
+            )
+        self._write(group, replacement, before, reason, now, limit)
+
+    def _write(
+        self,
+        group: GroupRecord,
+        fresh: PoolRecord | None,
+        before: int,
+        reason: str,
+        now: float,
+        limited_by: str | None = None,
+    ) -> None:
         group.decisions.append(
             Decision(
                 time=now,
                 group=group.name,
-                action="hold" if replacement is None else "replace",
-                pools=() if replacement is None else (replacement.pool_id,),
+                action="hold" if fresh is None else "replace",
+                pools=() if fresh is None else (fresh.pool_id,),
                 before=before,
                 wanted=before,
-                reason=f"{pool.stuck} of {pool.slots} workers of {pool.pool_id} are stuck in calls that ignore "
-                f"their limit by more than {group.stuck_after:g} s",
-                limited_by=None
-                if replacement is not None
-                else f"{group.quarantined_pools()} pools are quarantined and replacements_max={group.replacements_max}",
+                reason=reason,
+                limited_by=limited_by,
             )
         )
 
-    def open_pool(self, group: GroupRecord, now: float) -> PoolRecord:
+    def _release(self, pool: PoolRecord, now: float) -> None:
+        """Let a pool go in which nothing is stuck any more, and open one in its place if none was."""
+        group = pool.group
+        before = group.capacity_pools()
+        if not pool.replaced:
+            fresh = self.open_pool(group, now, instead_of=pool)
+            self._write(group, fresh, before, f"{pool.pool_id} goes, and nothing had replaced it", now)
+        self.drain(pool, now)
+        self._replace_more(group, now)
+
+    def _replace_more(self, group: GroupRecord, now: float) -> None:
+        """Replace quarantined pools that there was no replacement for, as far as there is now."""
+        for pool in list(group.pools):
+            if pool.state is PoolState.QUARANTINED and not pool.replaced:
+                if group.replaced_pools() >= group.replacements_max:
+                    return
+                before = group.capacity_pools()
+                fresh = self.open_pool(group, now, instead_of=pool)
+                self._write(group, fresh, before, f"{pool.pool_id} may be replaced at last", now)
+
+    def open_pool(
+        self, group: GroupRecord, now: float, *, instead_of: PoolRecord | None = None
+    ) -> PoolRecord:
         """Put one more pool on the books, STARTING, and leave it to be opened for real."""
         pool = self.make_pool(group, now)
-        self.add_pool(pool, now)
-        self.left.opens.append(pool)
+        self.left.opens.append(pool)  # first, or an interrupt would leave a pool that nobody opens: `mend`
         self.dirty = True
+        # No call up to the blank line, see `MainPath._start`.
+        if instead_of is not None:
+            instead_of.replaced = True
+        group.pools.append(pool)
+
+        self.added(pool, now)
         return pool
 
     def stop_if_empty(self, pool: PoolRecord, now: float) -> None:
         """Let a pool go that takes nothing any more and has run its last job; release one that is not stuck any more."""
         if pool.state is PoolState.QUARANTINED and not pool.stuck:
-            self.drain(pool, now)
+            self._release(pool, now)
             return
         super().stop_if_empty(pool, now)

@@ -6,7 +6,6 @@ A histogram is 2.5 kB, whatever it has seen.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from operator import mul
@@ -85,7 +84,6 @@ class Meter:
         "_wait_buckets",
         "_wait_total",
         "ended",
-        "least_wait",
         "run_squares",
         "run_total",
         "runs",
@@ -102,15 +100,12 @@ class Meter:
         #: What has been folded: attempts that started and that ended, and the sums of how long those ran.
         self.started = self.ended = 0
         self.run_total = self.run_squares = 0.0
-        #: The least wait that was folded since somebody took note of it and made it infinite again.
-        self.least_wait = math.inf
 
     def fold(self) -> None:
         """Count what the lists hold, and empty them. Cost: 0.13 µs an entry."""
         waits, runs = self.waits, self.runs
         if waits:
             waits.sort()
-            self.least_wait = min(self.least_wait, waits[0])
             self.started += len(waits)
             self._wait_total += _count(waits, self._wait_buckets)
         if runs:

@@ -82,9 +82,20 @@ class Whimsical:
 
 
 answers = st.one_of(
-    st.integers(-(10**9), 10**9).map(lambda pools: Advice(pools=pools, reason="a whim", panic=pools % 3 == 0)),
+    st.integers(-(10**9), 10**9).map(
+        lambda pools: Advice(pools=pools, reason="a whim", panic=pools % 3 == 0)
+    ),
     st.sampled_from(
-        [None, 7, "more", Advice(pools=2.5), ValueError("no"), ZeroDivisionError(), SystemExit(1), Advice(pools=None)]
+        [
+            None,
+            7,
+            "more",
+            Advice(pools=2.5),
+            ValueError("no"),
+            ZeroDivisionError(),
+            SystemExit(1),
+            Advice(pools=None),
+        ]
     ),
 )
 steps = st.tuples(answers, st.floats(0.01, 20.0), st.booleans())
@@ -125,5 +136,7 @@ def test_no_answer_leads_out_of_the_limits_or_past_the_rules(steps, least, room)
             assert most is None or pools <= most
             scaled.changed(now, order.add)
         assert pools >= least
-    wrong = [answer for answer, _, _ in steps if not (isinstance(answer, Advice) and type(answer.pools) is int)]
+    wrong = [
+        answer for answer, _, _ in steps if not (isinstance(answer, Advice) and type(answer.pools) is int)
+    ]
     assert len(failures) == len(wrong)

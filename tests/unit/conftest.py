@@ -5,6 +5,7 @@ import random
 import pytest
 
 from policies import Block, LeastLoaded, StrictPriority
+from policies.contracts import Advice
 from scheduler._core.books import Left, worded
 from scheduler._core.core import Core
 from scheduler._core.invariants import check
@@ -16,6 +17,22 @@ def a_group(name, slots=1, **settings):
     """Return a group that offers its own name as a tag."""
     tags = frozenset({name}) | settings.pop("tags", frozenset())
     return GroupRecord(name=name, index=0, slots=slots, tags=tags, **settings)
+
+
+class Says:
+    """A scaling policy that says what the test wants: so many pools, or whatever else `says` is set to."""
+
+    def __init__(self, says=None):
+        self.says, self.pool, self.panic = says, None, False
+
+    def scale(self, load):
+        if isinstance(self.says, BaseException):
+            raise self.says
+        if self.says is None:
+            return load.hold()
+        if type(self.says) is not int:
+            return self.says
+        return Advice(pools=self.says, reason="the test says so", pool=self.pool, panic=self.panic)
 
 
 class Hand:
@@ -35,7 +52,7 @@ class Hand:
         self.jobs = {}
         self.calls = {}
         self.started, self.settled, self.admitted, self.stopped = [], [], [], []
-        self.policy_failures, self.events = [], []
+        self.policy_failures, self.events, self.opening = [], [], []
         for group in groups:
             for _ in range(pools):
                 self.add_pool(group.name)
@@ -49,6 +66,7 @@ class Hand:
         self.settled += [job.options.name for job in left.settled]
         self.admitted += [job.options.name for job in left.admitted]
         self.stopped += [pool.pool_id for pool in left.stopped]
+        self.opening += [pool.pool_id for pool in left.opens]
         self.policy_failures += [question for question, _ in left.policy_failures]
         self.events += map(worded, left.events)
         check(self.core)
@@ -63,10 +81,9 @@ class Hand:
     def submit(self, name, *, groups=None, **options):
         options["tags"] = frozenset(options.get("tags", ()))
         asked = JobOptions(name=name, **options)
-        every = self.core.pools.groups.values()
-        eligible = [self.core.pools.groups[group] for group in groups] if groups else every
+        eligible = [self.core.pools.groups[group] for group in groups or ()]
         if not groups:
-            eligible = [g for g in every if g.takes(asked.priority, asked.tags, coroutine=False)]
+            eligible = self.core.pools.places(asked.priority, asked.tags, coroutine=False)
         job = self.jobs[name] = Job(asked, self.core.queue.line(tuple(eligible)))
         answer = self.core.submit(job, self.now)
         if isinstance(answer, Slot):
@@ -105,6 +122,16 @@ class Hand:
         self.take()
         return pool
 
+    def up(self, pool_id):
+        """Let a pool that was to be opened take jobs."""
+        self.opening.remove(pool_id)
+        self.tell("pool_up", self.pool(pool_id))
+
+    def fails(self, pool_id):
+        """Let a pool that was to be opened, or that runs, break."""
+        self.opening = [other for other in self.opening if other != pool_id]
+        self.tell("pool_failed", self.pool(pool_id), ValueError("initializer"), "initializer")
+
     def pool(self, pool_id):
         return self.core.pools.find(pool_id)
 
@@ -142,6 +169,12 @@ def by_hand():
     yield make
     for hand in hands:
         check(hand.core)
+
+
+@pytest.fixture
+def says():
+    """Make a scaling policy: ``says(3)`` wants three pools until its attribute `says` is changed."""
+    return Says
 
 
 @pytest.fixture

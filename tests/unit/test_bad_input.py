@@ -214,7 +214,7 @@ def test_an_option_that_does_not_exist(inline):
         inline.with_options(prio=3)
 
 
-@pytest.mark.parametrize("name", ["tenant", "name"])
+@pytest.mark.parametrize("name", ["tenant", "affinity", "name"])
 def test_labels_that_are_no_strings(inline, name):
     """They end up in logs and as keys."""
     with pytest.raises(TypeError, match=rf"{name}= must be a string or None, not 3"):
