@@ -98,20 +98,6 @@ def test_pools_that_do_not_help_are_drained_and_a_group_of_processes_is_suggeste
     assert outcome.at_the_end == 1
 
 
-def test_pools_that_failed_together_count_as_one_failure():
-    """Four pools opened at once and refused at once must not cost eight seconds of waiting."""
-    opened = []
-
-    def start_up(pool):
-        opened.append(pool)
-        return None if len(opened) <= 4 else 0.5
-
-    whole = attrs.evolve(scenarios.step(before=0.5, times=60.0, length=50.0), start_up=start_up)
-    outcome = play(whole, TargetUtilization())
-
-    assert outcome.back_under(TARGET, since=20.0) < 6.0
-
-
 @each_policy
 def test_the_books_are_true_all_the_while(policy):
     """The figures of a run with broken books would mean nothing."""
