@@ -276,7 +276,10 @@ def test_looking_changes_no_decision():
     def starts(check_every):
         simulator = Simulator(3, ordering=FairShare(weights={"a": 2}), check_every=check_every)
         dice = Random(3)
-        jobs = [simulator.submit(dice.choice([0.1, 1.0, 9.0]), tenant=dice.choice("abc")) for _ in range(300)]
+        jobs = [
+            simulator.submit(dice.choice([0.1, 9.0]), at=dice.uniform(0, 300), tenant=dice.choice("abc"))
+            for _ in range(600)
+        ]
         simulator.run()
         return [job.started_at for job in jobs]
 
