@@ -18,6 +18,7 @@ from pathlib import Path
 
 import attrs
 import coroutines
+import elastic
 import handles
 import latency
 import processes
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "sigkill": processes.sigkill,
     "hang": processes.hang,
     "large": processes.large,
+    "step": elastic.step,
     "simulator": simulated.simulator,
     "floor": throughput.floor,
     "convoy": throughput.convoy,
