@@ -240,21 +240,34 @@ class Load:
         return Advice(pools=self.pools + pools, reason=reason, formula=formula, panic=panic)
 
     def drain(
-        self, reason: str, formula: str = "", *, pool: str | None = None, to: int | None = None
+        self,
+        reason: str,
+        formula: str = "",
+        *,
+        pool: str | None = None,
+        to: int | None = None,
+        busy: bool = False,
     ) -> Advice:
-        """Advise to drain one pool: `pool`, or whichever is idlest; `to` is how few would be enough."""
+        """Advise to drain one pool: `pool`, or whichever is idlest; `to` is how few would be enough.
+
+        With `busy`, also while the others have no room for all that runs and waits: to save, not to tidy up.
+        """
         pools = self.pools - 1 if to is None else to
-        return Advice(pools=pools, reason=reason, formula=formula, pool=pool)
+        return Advice(pools=pools, reason=reason, formula=formula, pool=pool, busy=busy)
 
     def hold(self, reason: str = "", formula: str = "") -> Advice:
         """Advise to leave things as they are."""
         return Advice(pools=self.pools, reason=reason, formula=formula)
 
-    def toward(self, pools: int, reason: str, formula: str = "", *, panic: bool = False) -> Advice:
+    def toward(
+        self, pools: int, reason: str, formula: str = "", *, panic: bool = False, busy: bool = False
+    ) -> Advice:
         """Advise to have so many pools, whatever that takes."""
         if pools > self.pools:
             return self.add(pools - self.pools, reason, formula, panic=panic)
-        return self.drain(reason, formula, to=pools) if pools < self.pools else self.hold(reason, formula)
+        if pools < self.pools:
+            return self.drain(reason, formula, to=pools, busy=busy)
+        return self.hold(reason, formula)
 
 
 @attrs.frozen(kw_only=True)
@@ -268,6 +281,8 @@ class Advice:
     #: The pool to drain, if that matters.
     pool: str | None = None
     panic: bool = False
+    #: A drain is meant even while the other pools have no room for all that runs and waits.
+    busy: bool = False
 
 
 class Admission(enum.Enum):
