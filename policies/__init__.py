@@ -1,7 +1,7 @@
 """Policies decide: frozen values that each answer one question, and the contracts they satisfy.
 
 =================  ===================================================
-ordering           `StrictPriority`, `Aging`
+ordering           `StrictPriority`, `Aging`, `EarliestDeadline`, `FairShare`
 admission          `Block`, `Reject`, `ShedLowest`, `CallerRuns`, `CoDel`
 routing            `Pack`, `LeastLoaded`, `RoundRobin`, `TwoRandomChoices`,
                    `PeakEwma`, `Affinity`
@@ -29,10 +29,11 @@ from .contracts import (
     RetryPolicy,
     RoutingPolicy,
     ScalingPolicy,
+    SharingPolicy,
     Uniform,
     Window,
 )
-from .ordering import Aging, StrictPriority
+from .ordering import Aging, EarliestDeadline, FairShare, StrictPriority
 from .retry import ExponentialBackoff, FixedBackoff, NoRetry
 from .routing import Affinity, LeastLoaded, Pack, PeakEwma, RoundRobin, TwoRandomChoices
 from .scaling import FixedPools, QueueDelay, SquareRootStaffing, TargetUtilization
@@ -48,9 +49,11 @@ __all__ = [
     "Block",
     "CallerRuns",
     "CoDel",
+    "EarliestDeadline",
     "ExponentialBackoff",
     "Failure",
     "FailureView",
+    "FairShare",
     "FixedBackoff",
     "FixedPools",
     "JobView",
@@ -68,6 +71,7 @@ __all__ = [
     "RoundRobin",
     "RoutingPolicy",
     "ScalingPolicy",
+    "SharingPolicy",
     "ShedLowest",
     "SquareRootStaffing",
     "StrictPriority",

@@ -20,6 +20,7 @@ class Job:
     affinity: str | None = None
     submitted_at: float = 0.0
     waiting_since: float = 0.0
+    deadline: float | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -75,6 +76,7 @@ def jobs() -> list[Job]:
         (-(10**9), -1, 0, 10, 20, 40, 10**9),
         ((0.0, 0.0), (3.5, 3.5), (3.5, 60.0), (1e9, 1e9)),
         ((frozenset[str](), None, None), (frozenset({"cpu", "gpu"}), "a tenant", "a key \udc80")),
+        (None, 0.0, 30.0),
     )
     return [
         Job(
@@ -85,8 +87,11 @@ def jobs() -> list[Job]:
             affinity=affinity,
             submitted_at=submitted_at,
             waiting_since=waiting_since,
+            deadline=None if limit is None else submitted_at + limit,
         )
-        for number, (priority, (submitted_at, waiting_since), (tags, tenant, affinity)) in enumerate(kinds)
+        for number, (priority, (submitted_at, waiting_since), (tags, tenant, affinity), limit) in enumerate(
+            kinds
+        )
     ]
 
 

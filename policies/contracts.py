@@ -7,7 +7,8 @@ Nothing has to be inherited or registered: whatever has the method is a policy.
 ======================  =============  ==========================================================
 question                policy         answer
 ======================  =============  ==========================================================
-who goes first?         ordering       ``key(job)``: a number, lower is sooner
+who goes first?         ordering       ``key(job)``: a number, lower is sooner; and, if tenants share,
+                                       ``weight(job)``: a number, more is more
 may it come in?         admission      ``admit(job, queue)``: an `Admission`, asked when it is full
 which pool?             routing        ``choose(job, pools, uniform)``: one of ``pools``
 again, and when?        retry          ``retry_after(failure, uniform)``: seconds, or None
@@ -53,6 +54,10 @@ class JobView(Protocol):
     @property
     def tenant(self) -> str | None:
         """Whom it was submitted for."""
+
+    @property
+    def deadline(self) -> float | None:
+        """When it must have settled; None if it has no deadline."""
 
     @property
     def affinity(self) -> str | None:
@@ -287,6 +292,21 @@ class OrderingPolicy(Protocol):
 
     def key(self, job: JobView) -> float:
         """Return the job's key, computed once when it first joins the queue; lower starts sooner."""
+
+
+class SharingPolicy(OrderingPolicy, Protocol):
+    """Decides who goes first, and what part of the slots each tenant gets.
+
+    An ordering with the method ``weight`` has tenants take turns: while several of them wait, the seconds
+    that their attempts run are in proportion to their weights. ``key`` then orders the jobs of one tenant.
+    """
+
+    def weight(self, job: JobView) -> float:
+        """Return the weight of the job's tenant: finite and above 0, and one for all jobs of a tenant.
+
+        It is asked when the tenant is first seen, and again if it has been forgotten since.
+        Only ratios matter; what is below 1e-9 or above 1e9 counts as these.
+        """
 
 
 class AdmissionPolicy(Protocol):

@@ -71,10 +71,22 @@ def check_retry_policy(policy: RetryPolicy, *, names: Mapping[str, object] | Non
 
 
 def check_ordering_policy(policy: OrderingPolicy, *, names: Mapping[str, object] | None = None) -> None:
-    """Raise AssertionError unless `policy` keeps every law of an ordering policy; `names` as above."""
+    """Raise AssertionError unless `policy` keeps every law of an ordering policy; `names` as above.
+
+    If it has a method ``weight``, that is checked too.
+    """
     _check_method(policy, "key")
     _require(isinstance(policy.few_keys, bool), policy, "few_keys is a bool", repr(policy.few_keys))
-    _check_answers(policy, policy.key, [_Case((job,)) for job in samples.jobs()], _finite)
+    jobs = samples.jobs()
+    _check_answers(policy, policy.key, [_Case((job,)) for job in jobs], _finite)
+    weight = getattr(policy, "weight", None)
+    if weight is not None:
+        _check_method(policy, "weight")
+        _check_answers(policy, weight, [_Case((job,)) for job in jobs], _above_zero)
+        for tenant in {job.tenant for job in jobs}:
+            weights = {weight(job) for job in jobs if job.tenant == tenant}
+            story = f"{tenant!r} has {sorted(weights)}"
+            _require(len(weights) == 1, policy, "one weight for all jobs of a tenant", story)
     _check_value(policy, names)
 
 
@@ -260,6 +272,10 @@ def _seconds_or_none(answer: object, *_: object) -> bool:
 
 def _finite(answer: object, *_: object) -> bool:
     return isinstance(answer, int | float) and not isinstance(answer, bool) and math.isfinite(answer)
+
+
+def _above_zero(answer: object, *_: object) -> bool:
+    return _finite(answer) and answer > 0  # type: ignore[operator]
 
 
 def _an_admission(answer: object, *_: object) -> bool:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import threading
 from _thread import allocate_lock
 from collections.abc import Callable
+
+_log = logging.getLogger("two-tier-scheduler.driver")
+
+#: Seconds after which what raised is rung for again. Arbitrary.
+RETRY = 1.0
 
 
 class Alarm:
@@ -82,7 +88,11 @@ class Alarm:
                 if self._when > self._now():
                     continue
                 self._when = math.inf
-            following = self._bell()
+            try:
+                following = self._bell()
+            except Exception:  # a bug of ours; without this thread no timer would ever be handled again
+                _log.exception("the alarm %s raised; it goes on", self._name)
+                following = self._now() + RETRY
             with self._guard:
                 self._when = min(self._when, following)
                 if self._when == math.inf and not self._stopped:

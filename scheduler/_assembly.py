@@ -45,6 +45,8 @@ def make_core(
             f"admission={type(admission).__name__}(), which sheds: interval", interval, above_zero=True
         )
     need_method("ordering", ordering, "key")
+    if hasattr(ordering, "weight"):
+        need_method("ordering", ordering, "weight")
     return Core(
         [_record(index, group, routing) for index, group in enumerate(groups)],
         capacity=capacity,

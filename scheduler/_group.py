@@ -33,7 +33,8 @@ class PoolGroup:
 
     A call that goes on for `stuck_after` seconds (None: for ever) after its ``run_timeout`` or ``deadline``
     counts as stuck. When fewer than `stuck_share` of a pool's slots are left, it is quarantined, and a pool
-    of the same size takes its place, for at most `replacements_max` pools at a time.
+    of the same size takes its place, for at most `replacements_max` pools at a time. A coroutine that
+    blocks its event loop for so long has every slot of its pool.
     """
 
     name: str

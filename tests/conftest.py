@@ -1,5 +1,6 @@
 """What every test stands on: nothing survives a test, and Hypothesis knows the machine is busy."""
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -65,3 +66,69 @@ def untraced():
     sys.settrace(None)
     yield
     sys.settrace(tracer)
+
+
+class Books:
+    """Takes snapshots of a scheduler for as long as a test runs; the first wrong one fails the test.
+
+    In every snapshot what was submitted is the sum of where jobs are and how they ended, no pool has
+    other slots than it had before, and no group more pools than it may have.
+    """
+
+    def __init__(self, scheduler):
+        self.snapshots = 0
+        #: Every pool ever seen, with its slots.
+        self.slots = {}
+        #: The most pools seen at once that took jobs or were about to, by group.
+        self.most = {}
+        self._scheduler = scheduler
+        self._limits = {group.name: group.max_pools for group in scheduler.groups}
+        self._enough = threading.Event()
+        self._error = None
+        self._thread = threading.Thread(target=self._watch, name="test-books", daemon=True)
+        self._thread.start()
+
+    def look(self):
+        """Take one snapshot and judge it."""
+        now = self._scheduler.statistics()
+        alive = now.delayed + now.waiting + now.backing_off + now.running
+        ended = now.succeeded + now.failed + now.cancelled + now.expired + now.shed
+        assert now.submitted == alive + ended, now
+        counts = {}
+        for pool in now.pools:
+            assert self.slots.setdefault(pool.pool_id, pool.slots) == pool.slots, pool
+            assert 0 <= pool.in_use + pool.down <= pool.slots, pool
+            if pool.state.value in ("starting", "accepting", "cordoned"):
+                counts[pool.group] = counts.get(pool.group, 0) + 1
+        for group, count in counts.items():
+            limit = self._limits[group]
+            assert limit is None or count <= limit, now.pools
+            self.most[group] = max(count, self.most.get(group, 0))
+        self.snapshots += 1
+        return now
+
+    def close(self):
+        """Take the last snapshot; raise what was wrong with any."""
+        self._enough.set()
+        self._thread.join(PATIENCE)
+        if self._error is not None:
+            raise self._error
+        self.look()
+
+    def _watch(self):
+        try:
+            while not self._enough.wait(0.002):
+                self.look()
+        except BaseException as error:
+            self._error = error
+
+
+@pytest.fixture
+def keep_books():
+    """Return a function that watches a scheduler's snapshots until the test ends."""
+    with contextlib.ExitStack() as stack:
+
+        def keep(scheduler):
+            return stack.enter_context(contextlib.closing(Books(scheduler)))
+
+        yield keep

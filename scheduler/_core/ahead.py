@@ -116,6 +116,8 @@ class Ahead(Shedding):
             if slot.job is job:
                 slot.job = None
                 if job.slot is not slot:  # it outlived its limit, and was given up before
+                    if self.shares is not None:
+                        self.shares.ended(slot, now)
                     continue
                 self.timers.disarm(job, TimerKind.RUN_TIMEOUT)
                 job.attempt -= 1
@@ -125,10 +127,14 @@ class Ahead(Shedding):
                 slot.ahead.remove(job)
                 self.ahead -= 1
                 if job.state.settled:
+                    if self.shares is not None:
+                        self.shares.returned(job)
                     continue
             else:
                 continue
             job.slot = None
+            if self.shares is not None:
+                self.shares.returned(job)
             self.ledger.recalled += 1
             self._wait_again(job, now)
             self._in_hand = None
@@ -170,6 +176,9 @@ class Ahead(Shedding):
             slot.attempt = job.attempt + 1
             slot.interrupted = EXPIRED.value
             job.slot = None
+            if self.shares is not None:
+                self.shares.began(job, now)
+                self.shares.outlived(job, slot)
             self.left.stops.append((slot, slot.attempt))
             self.dirty = True
             return

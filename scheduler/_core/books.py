@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RoutingPolicy, Uniform
-from policies.ordering import StrictPriority
+from policies.ordering import FairShare, StrictPriority
 
 from .._errors import DeadlineExceeded, PoolBroken
 from . import events
@@ -19,6 +19,7 @@ from .gate import Gate
 from .job import Job
 from .pool_table import GroupRecord, Loan, PoolRecord, PoolTable, Slot
 from .retrier import Retrier
+from .shares import Shares
 from .states import TRANSITIONS, JobState, PoolState
 from .statistics import Ledger
 from .timers import TimerKind, Timers
@@ -65,7 +66,11 @@ class Books:
         routing: RoutingPolicy,
         uniform: Uniform,
     ) -> None:
-        self.queue = FrontQueue(capacity, few_keys=getattr(ordering, "few_keys", False))
+        self.now = 0.0
+        #: Who has had how much; None unless the ordering answers weights.
+        self.shares = Shares(self, self._weigh) if hasattr(ordering, "weight") else None
+        few_keys = getattr(ordering, "few_keys", False)
+        self.queue = FrontQueue(capacity, few_keys=few_keys, shares=self.shares)
         self.timers = Timers()
         self.pools = PoolTable()
         for group in groups:
@@ -80,8 +85,7 @@ class Books:
         self.retrier = Retrier(uniform, self.policy_failed)
         self.ordering = ordering
         #: A job is born with its priority as key, which saves asking the default ordering.
-        self.key_is_priority = type(ordering) is StrictPriority
-        self.now = 0.0
+        self.key_is_priority = type(ordering) in (StrictPriority, FairShare)
         self.paused = False
         #: False once closing has begun to cancel: a failure is then final.
         self.retrying = True
@@ -119,6 +123,19 @@ class Books:
         self.dozing = self.scaling_rests or self.shed_interval > 0
         #: Calls that have outlived their limit, by when they count as stuck: number, slot, job, attempt.
         self.overdue: list[tuple[float, int, Slot, Job | None, int]] = []
+
+    def _weigh(self, job: Job) -> float:
+        """Return the weight of a job's tenant, as the ordering answers it."""
+        try:
+            weight = float(self.ordering.weight(job))  # type: ignore[attr-defined]
+            if not 0 < weight < math.inf:
+                raise ValueError(f"weight() must return a finite number above 0, not {weight}")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self.policy_failed("ordering", self.ordering, error, "weight 1.0")
+            return 1.0
+        return weight
 
     def move(self, job: Job, state: JobState) -> None:
         """Change a job's state, if that is a legal move."""

@@ -92,8 +92,8 @@ class Capacity(FullQueue):
         `why` is the error in words. Returns whether `fail_some` has more of them to fail.
         """
         self.now = now
+        pool.released = False  # whether it drains or not, it must not be taken back
         if pool.state in _GOES:
-            pool.released = False  # it cannot be taken back
             return False
         if pool.group.name in self.scaled:
             self.scaled[pool.group.name].start_failed(now, pool.started_at)

@@ -55,6 +55,8 @@ class Core(Ahead):
                 self.settle(ahead, CANCELLED, error, now)
         job = slot.job
         if job is not None and job.slot is slot:
+            if self.shares is not None:
+                self.shares.outlived(job, slot)
             self.end_attempt(job, error, now)
             self.settle(job, CANCELLED, error, now)
 
@@ -158,6 +160,8 @@ class Core(Ahead):
         self._stop(job)
         if isinstance(job.slot, Slot) and not job.slot.pool.group.kills:
             self.watch_stuck(job.slot, now)
+        if self.shares is not None and isinstance(job.slot, Slot):
+            self.shares.outlived(job, job.slot)
         if self.observed:
             self.emit(events.JobOverdue(time=now, job_id=job.id, attempt=job.attempt, worker=job.slot.worker))
 
@@ -197,6 +201,8 @@ class Core(Ahead):
         self.ahead = sum(len(slot.ahead) for pool in self.pools for slot in pool.all_slots)
         self.queue.held = sum(job.state is not RUNNING and not job.lies_ahead for job in alive)
         self.ledger.balance(alive=len(alive))
+        if self.shares is not None:
+            self.shares.mend(self.charged())
         on_books = set(self.pools)
         self.left.opens = [pool for pool in self.left.opens if pool in on_books]
         self.watch_again(self.now)
@@ -287,6 +293,16 @@ class Core(Ahead):
         if worst is not None:
             return worst
         return next((t.job for t in self.timers if t.kind in (TimerKind.DELAY, TimerKind.BACKOFF)), None)
+
+    def charged(self) -> Iterator[Job | Slot]:
+        """Iterate over what tenants are charged for: jobs that run or lie ahead, slots whose call is overdue."""
+        yield from self.running()
+        for pool in self.pools:
+            for slot in pool.all_slots:
+                yield from slot.ahead
+                if slot.overdue:
+                    yield slot
+        yield from (slot for slot in self.caller_slots if slot.overdue)
 
     def _ahead(self) -> Iterator[Job]:
         if self.ahead:

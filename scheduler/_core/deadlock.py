@@ -7,7 +7,8 @@ that must be able to move. A slot that stands still needs what the job needs tha
 can go on by itself, nobody ever will: one slot that is free, or computes, or waits with a limit, and the
 answer is no. (A waits-for graph in which nobody escapes: Holt 1972, for resources of several units.)
 
-What somebody outside may still do (cancel, add a pool) is not foreseen: nobody may count on it.
+What somebody outside may still do (cancel, add a pool) is not foreseen: nobody may count on it. A group that
+scales by itself and has room will grow for what waits, and is no reason to give up.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def _places(job: Job, queue: FrontQueue, timers: Timers) -> tuple[Slot | Line, .
             return None
         lines += [line for line in queue.lines.values() if line.best is not None]
         lines += [timer.job.line for timer in timers]
-    if not any(group.pools for line in lines for group in line.groups):
+    groups = [group for line in lines for group in line.groups]
+    if not any(group.pools for group in groups) or any(group.grows for group in groups):
         return None  # a pool may come
     return tuple(lines)
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 
 from policies.contracts import RoutingPolicy, Uniform
 
-from .front_queue import order
 from .job import Job, Line
 from .pool_table import GroupRecord, Loan, PoolRecord, Slot
 from .states import PoolState
@@ -105,9 +104,9 @@ class Dispatcher:
 
     def _first(self, lines: Iterable[Line]) -> Line | None:
         first: Line | None = None
-        place: tuple[float, int] | None = None
+        place: tuple[float, ...] | None = None
         for line in lines:
             head = line.peek()
-            if head is not None and (place is None or order(head) < place):
-                first, place = line, order(head)
+            if head is not None and (place is None or line.place(head) < place):
+                first, place = line, line.place(head)
         return first

@@ -148,7 +148,7 @@ class Elastic(Quarantine):
             seen = tuple((pool.pool_id, pool.in_use, now - pool.idle_since) for pool in candidates)
             scaled.changed(now)
             self._decided(scaled, "drain", [pool], order, load, seen)
-            self.drain(pool, now, released=True)
+            self.drain(pool, now, released=not pool.stuck)
         else:
             self._held(scaled, order, load)
 

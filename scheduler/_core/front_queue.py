@@ -6,320 +6,28 @@ Theory of operation
 
     - `LevelLine` when keys take few distinct values (strict priorities): a `SortedDict` from key to
       a run of equals, first in, first out. Push and pop 0.1 µs, whatever the depth.
-    - `KeyLine` when nearly every job has a key of its own (ageing, deadlines, fair shares):
+    - `KeyLine` when nearly every job has a key of its own (ageing, deadlines):
       a `SortedList` of ``(key, arrival, job)``. Push and pop 0.7 µs at 1,000 waiting, 1.5 at 1,000,000.
+    - `FairLine`, in a room of its own, when tenants share.
 
 Guarantees
     - Jobs leave by key, then by arrival. A job that comes back (retry) has kept both.
     - `Line.best` is None exactly when the line holds no waiting job.
     - Every operation is O(log n) or better, amortised.
-
-In a run, a job that leaves from the middle (cancelled, expired) stays as a tombstone, recognised by
-its state, until it surfaces at an end or tombstones make up half the run and are swept.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterator
+from functools import partial
 from operator import attrgetter
 
-from sortedcontainers import SortedDict, SortedList
-
+from .fair_line import FairLine
 from .job import Job, Line
+from .lines import KeyLine, LevelLine, order
 from .pool_table import GroupRecord, Loan
+from .shares import Shares
 from .states import WAITING
-
-#: Empty runs a line keeps, so that a level that empties and fills again costs nothing.
-#: More than the five named priorities; otherwise arbitrary.
-IDLE_RUNS_MAX = 16
-
-#: Jobs at the head of a line that are looked at for who has waited longest. Arbitrary.
-HEADS = 8
-
-
-def order(job: Job) -> tuple[float, int]:
-    """Return what jobs are ordered by: their key, then their arrival."""
-    return job.key, job.arrival
-
-
-class Run(deque[Job]):
-    """Jobs of equal key in order of arrival."""
-
-    __slots__ = ("dead", "key", "returned")
-
-    def __init__(self, key: float) -> None:
-        super().__init__()
-        self.key = key
-        #: Tombstones in the deque.
-        self.dead = 0
-        #: Jobs that came back, by arrival. Apart, because inserting into a deque is O(n).
-        self.returned: SortedList[tuple[int, Job]] = SortedList()
-
-    def first(self) -> Job:
-        """Return the job that is next of a run that is not empty and whose head is alive."""
-        returned: Job | None = self.returned[0][1] if self.returned else None
-        return (
-            returned if returned is not None and (not self or returned.arrival < self[0].arrival) else self[0]
-        )
-
-    def live(self) -> Iterator[Job]:
-        """Iterate over the waiting jobs of this run, by arrival."""
-        fresh = [job for job in self if job.state is WAITING]
-        if not self.returned:
-            return iter(fresh)
-        return iter(sorted([*fresh, *(job for _, job in self.returned)], key=order))
-
-
-class LevelLine:
-    """A line for orderings with few distinct keys: a sorted dictionary of runs of equals."""
-
-    __slots__ = ("_runs", "best", "broken", "groups", "taken")
-
-    def __init__(self, groups: tuple[GroupRecord | Loan, ...]) -> None:
-        self.groups = groups
-        self.broken = all(group.broken is not None for group in groups)
-        self.taken: Job | None = None
-        self._runs: SortedDict[float, Run] = SortedDict()
-        #: The run with the lowest key that holds a waiting job; its head is alive.
-        self.best: Run | None = None
-
-    def look(self) -> None:
-        """See again whether any group can still run these jobs."""
-        self.broken = all(group.broken is not None for group in self.groups)
-
-    def push(self, job: Job) -> None:
-        """Add a waiting job behind its equals. Cost: 0.1 µs; a new level 2 µs."""
-        best = self.best
-        key = job.key
-        if best is not None and best.key == key:
-            best.append(job)
-            return
-        run = self._runs.get(key)
-        if run is None:
-            run = self._runs[key] = Run(key)
-        run.append(job)
-        if best is None or key < best.key:
-            self.best = run
-
-    def push_back(self, job: Job) -> None:
-        """Add a job that was here before, at its old place. Cost: O(log n)."""
-        run = self._runs.get(job.key)
-        if run is None:
-            run = self._runs[job.key] = Run(job.key)
-        run.returned.add((job.arrival, job))
-        if self.best is None or run.key < self.best.key:
-            self.best = run
-
-    def pop(self) -> Job | None:
-        """Remove and return the job that is next, or None. Cost: 0.1 µs."""
-        run = self.best
-        if run is None:
-            return None
-        if run.returned and (not run or run.returned[0][0] < run[0].arrival):
-            job = self.taken = run.returned[0][1]
-            run.returned.pop(0)
-        else:
-            job = self.taken = run[0]
-            run.popleft()
-        if not run or run.dead:
-            self._settle_head(run)
-        return job
-
-    def peek(self) -> Job | None:
-        """Return the job that is next, or None. Cost: O(1)."""
-        run = self.best
-        if run is None:
-            return None
-        return run.first()
-
-    def worst(self) -> Job | None:
-        """Return the job that would start last, or None. Cost: O(1) amortised."""
-        for key in reversed(self._runs):
-            run = self._runs[key]
-            while run and run[-1].state is not WAITING:
-                run.pop()
-                run.dead -= 1
-            if run.returned and (not run or run.returned[-1][0] > run[-1].arrival):
-                returned: Job = run.returned[-1][1]
-                return returned
-            if run:
-                return run[-1]
-        return None
-
-    def discard(self, job: Job) -> None:
-        """Forget a job whose state has already left WAITING. Cost: O(1) amortised."""
-        run = self._runs[job.key]
-        place = (job.arrival, job)
-        if run.returned and place in run.returned:
-            run.returned.remove(place)
-        else:
-            run.dead += 1
-            if run.dead * 2 > len(run):
-                self._sweep(run)
-        self._settle_head(run)
-
-    def _sweep(self, run: Run) -> None:
-        kept = [job for job in run if job.state is WAITING]
-        run.clear()
-        run.extend(kept)
-        run.dead = 0
-
-    def _settle_head(self, run: Run) -> None:
-        """Make the head of `run` alive again and, when it is empty, move `best` on."""
-        while run and run[0].state is not WAITING:
-            run.popleft()
-            run.dead -= 1
-        if not run and not run.returned:
-            if len(self._runs) > IDLE_RUNS_MAX:
-                del self._runs[run.key]
-            if run is self.best:
-                self._advance()
-
-    def _advance(self) -> None:
-        for run in self._runs.values():  # at most IDLE_RUNS_MAX of them are empty
-            if run or run.returned:
-                self.best = run
-                self._settle_head(run)
-                return
-        self.best = None
-
-    def levels(self) -> Iterator[tuple[int, int, float | None]]:
-        """Iterate over the runs, see `Line`. Cost: O(runs), amortised.
-
-        An ordering other than by priority may mix priorities in a run: it counts as that of its first job.
-        """
-        for run in self._runs.values():
-            while run and run[0].state is not WAITING:
-                run.popleft()
-                run.dead -= 1
-            count = len(run) - run.dead + len(run.returned)
-            if count:
-                first = run[0] if run else run.first()  # who came back has not waited since it came
-                yield first.priority, count, first.waiting_since
-
-    def before(self, place: tuple[float, int]) -> int:
-        """Return how many jobs start before one of this key and arrival. Cost: O(runs + the run of that key)."""
-        count = 0
-        for key, run in self._runs.items():
-            if key < place[0]:
-                count += len(run) - run.dead + len(run.returned)
-            elif key == place[0]:
-                count += sum(order(job) < place for job in run.live())
-        return count
-
-    def oldest(self, priority: int) -> Iterator[Job]:
-        """Iterate over the waiting jobs of a priority by arrival, those that came back first. Cost: O(1) a job."""
-        for run in self._runs.values():
-            for job in chain((job for _, job in run.returned), run):
-                if job.options.priority == priority and job.state is WAITING:
-                    yield job
-
-    def salvage(self) -> list[Job]:
-        """Forget every job and return them in order, however torn the line is."""
-        runs: Iterable[Run] = dict.values(self._runs)  # type: ignore[arg-type]  # not the sorted view: it may be torn
-        jobs = [job for run in runs for job in (*run, *(job for _, job in run.returned))]
-        self._runs = SortedDict()
-        self.best = None
-        return jobs
-
-    def __len__(self) -> int:
-        return sum(len(run) - run.dead + len(run.returned) for run in self._runs.values())
-
-    def __iter__(self) -> Iterator[Job]:
-        for run in self._runs.values():
-            yield from run.live()
-
-
-class KeyLine:
-    """A line for orderings in which nearly every job has its own key: one sorted list."""
-
-    __slots__ = ("_counts", "_places", "best", "broken", "groups", "taken")
-
-    def __init__(self, groups: tuple[GroupRecord | Loan, ...]) -> None:
-        self.groups = groups
-        self.broken = all(group.broken is not None for group in groups)
-        self.taken: Job | None = None
-        #: Waiting jobs by priority, those with none of them apart.
-        self._counts: defaultdict[int, int] = defaultdict(int)
-        self._places: SortedList[tuple[float, int, Job]] = SortedList()
-        self.best: Job | None = None
-
-    def look(self) -> None:
-        """See again whether any group can still run these jobs."""
-        self.broken = all(group.broken is not None for group in self.groups)
-
-    def push(self, job: Job) -> None:
-        """Add a waiting job at the place its key and arrival give it. Cost: O(log n)."""
-        self._places.add((job.key, job.arrival, job))
-        self.best = self._places[0][2]
-        self._counts[job.options.priority] += 1
-
-    push_back = push
-
-    def pop(self) -> Job | None:
-        """Remove and return the job that is next, or None. Cost: O(log n)."""
-        if self.best is None:
-            return None
-        job = self.taken = self.best
-        self._places.pop(0)
-        self.best = self._places[0][2] if self._places else None
-        self._less(job)
-        return job
-
-    def peek(self) -> Job | None:
-        """Return the job that is next, or None. Cost: O(1)."""
-        return self.best
-
-    def worst(self) -> Job | None:
-        """Return the job that would start last, or None. Cost: O(1)."""
-        return self._places[-1][2] if self._places else None
-
-    def discard(self, job: Job) -> None:
-        """Forget a job whose state has already left WAITING. Cost: O(log n)."""
-        self._places.remove((job.key, job.arrival, job))
-        self.best = self._places[0][2] if self._places else None
-        self._less(job)
-
-    def _less(self, job: Job) -> None:
-        priority = job.options.priority
-        self._counts[priority] -= 1
-        if not self._counts[priority]:
-            del self._counts[priority]
-
-    def levels(self) -> Iterator[tuple[int, int, float | None]]:
-        """Iterate over the priorities, see `Line`; only of one near the head is it known since when it waits."""
-        heads = [job for _, _, job in self._places.islice(0, HEADS)]
-        for priority, count in self._counts.items():
-            waits = [
-                job.waiting_since for job in heads if job.options.priority == priority and not job.attempt
-            ]
-            yield priority, count, min(waits, default=None)
-
-    def before(self, place: tuple[float, int]) -> int:
-        """Return how many jobs start before one of this key and arrival. Cost: O(log n)."""
-        count: int = self._places.bisect_left(place)  # type: ignore[arg-type]  # less than any with a job
-        return count
-
-    def oldest(self, priority: int) -> Iterator[Job]:
-        """Iterate over the waiting jobs of a priority by key. Cost: O(n) for all of them."""
-        return (job for job in self if job.options.priority == priority)
-
-    def salvage(self) -> list[Job]:
-        """Forget every job and return them in order, however torn the line is."""
-        jobs = [job for _, _, job in self._places]
-        self._places = SortedList()
-        self._counts.clear()
-        self.best = None
-        return jobs
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __iter__(self) -> Iterator[Job]:
-        for _, _, job in self._places:
-            yield job
 
 
 class FrontQueue:
@@ -330,13 +38,17 @@ class FrontQueue:
     taken back, so ``held`` may exceed ``capacity`` by at most the number of slots.
     """
 
-    __slots__ = ("_line_type", "capacity", "held", "lines")
+    __slots__ = ("_line_type", "capacity", "held", "lines", "shares")
 
-    def __init__(self, capacity: int, *, few_keys: bool) -> None:
+    def __init__(self, capacity: int, *, few_keys: bool, shares: Shares | None = None) -> None:
         self.capacity = capacity
         self.held = 0
-        self.lines: dict[tuple[int, ...], LevelLine | KeyLine] = {}
-        self._line_type: type[LevelLine | KeyLine] = LevelLine if few_keys else KeyLine
+        self.lines: dict[tuple[int, ...], Line] = {}
+        #: Who has had how much; None unless tenants share.
+        self.shares = shares
+        self._line_type: Callable[[tuple[GroupRecord | Loan, ...]], Line] = LevelLine if few_keys else KeyLine
+        if shares is not None:
+            self._line_type = partial(FairLine, shares=shares)
 
     def line(self, groups: tuple[GroupRecord | Loan, ...]) -> Line:
         """Return the line of jobs that exactly these groups may take, opening it on first use.
@@ -354,19 +66,30 @@ class FrontQueue:
 
     def mend(self, torn: Job | None) -> None:
         """Lay every line anew without the job of a torn turn. Cost: O(n)."""
-        for line in self.lines.values():
-            jobs = line.salvage()
+        salvaged = [(line, line.salvage()) for line in self.lines.values()]
+        if self.shares is not None:
+            self.shares.clear()
+        for line, jobs in salvaged:
             if line.taken is not None:  # popped, and not yet bound to a slot
                 jobs.append(line.taken)
                 line.taken = None
-            jobs = [job for job in dict.fromkeys(jobs) if job.state is WAITING and job is not torn]
-            for job in sorted(jobs, key=order):
+            waiting = [job for job in dict.fromkeys(jobs) if job.state is WAITING and job is not torn]
+            for job in sorted(waiting, key=order):
                 (line.push_back if job.attempt else line.push)(job)
 
     def worst(self) -> Job | None:
-        """Return the job of all lines that would start last. Cost: O(lines)."""
+        """Return the job of all lines that would start last, by fair shares as `Shares.worst` says. Cost: O(lines)."""
+        if self.shares is not None:
+            return self.shares.worst()
         worst = [job for line in self.lines.values() if (job := line.worst()) is not None]
         return max(worst, key=order, default=None)
+
+    def victim(self, job: Job) -> Job | None:
+        """Return the waiting job that makes room for `job`, or None if `job` would start last. Cost: O(lines)."""
+        if self.shares is not None:
+            return self.shares.victim(job)
+        worst = self.worst()
+        return None if worst is None or order(worst) <= order(job) else worst
 
     def __len__(self) -> int:
         return sum(len(line) for line in self.lines.values())

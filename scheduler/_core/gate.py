@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from policies.contracts import Admission, AdmissionPolicy
 
-from .front_queue import FrontQueue, order
+from .front_queue import FrontQueue
 from .job import Job
 
 
@@ -59,7 +59,4 @@ class Gate:
 
     def victim(self, job: Job) -> Job | None:
         """Return the waiting job to evict for `job`, or None if `job` itself would start last."""
-        worst = self._queue.worst()
-        if worst is None or order(worst) <= order(job):
-            return None
-        return worst
+        return self._queue.victim(job)

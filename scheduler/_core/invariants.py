@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable
 
 from .core import Core
-from .front_queue import order
 from .job import Job
 from .states import BACKING_OFF, DELAYED, RUNNING, WAITING, PoolState
 from .timers import TimerKind
@@ -111,13 +110,30 @@ def i7_work_conservation(core: Core) -> None:
 
 
 def i8_order(core: Core) -> None:
-    """Each line is in order, and its best is alive exactly when somebody waits."""
+    """Each line is in its own kind of order, and its best is alive exactly when somebody waits."""
     for line in core.queue.lines.values():
         jobs = list(line)
-        _require(jobs == sorted(jobs, key=order), "I8", "a line is out of order")
+        _require(line.in_order(), "I8", "a line is out of order")
         _require((line.best is not None) == bool(jobs), "I8", "a line's best contradicts its length")
         _require(line.peek() is (jobs[0] if jobs else None), "I8", "a line's head is not its first")
         _require(len(line) == len(jobs), "I8", "a line miscounts itself")
+
+
+def i8_shares(core: Core) -> None:
+    """Tenants are charged for exactly what runs, lies ahead or is overdue, and each account adds up."""
+    shares = core.shares
+    if shares is None:
+        return
+    held, charged = set(core.charged()), set(shares.charges)
+    _require(charged == held, "I8", f"tenants are charged for {len(charged)} jobs and hold {len(held)}")
+    charges = shares.charges.values()
+    every = Counter(charge.flow.share for charge in charges)
+    running = Counter(charge.flow.share for charge in charges if charge.started is not None)
+    waiting = Counter(job.tenant for job in core.queue)
+    for share in shares:
+        counted = (len(share.charged), share.running, share.waiting)
+        true = (every[share], running[share], waiting[share.tenant])
+        _require(counted == true, "I8", f"tenant {share.tenant!r} has {true} and the account says {counted}")
 
 
 def i9_time(core: Core) -> None:
@@ -160,6 +176,7 @@ INVARIANTS: tuple[Callable[[Core], None], ...] = (
     i6_still_pools,
     i7_work_conservation,
     i8_order,
+    i8_shares,
     i9_time,
     i10_limits,
     i11_capacity,

@@ -8,6 +8,7 @@ What only some jobs need (retries, progress) lives in `Extra`, made on first use
 from __future__ import annotations
 
 import enum
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -119,17 +120,29 @@ class Line(Protocol):
     def worst(self) -> Job | None:
         """Return the job that would start last, or None."""
 
+    def place(self, job: Job) -> tuple[float, ...]:
+        """Return what the heads of lines are compared by."""
+
+    def overtakes(self, job: Job, ahead: deque[Job]) -> bool:
+        """Whether `job`, which waits here, goes before one of those that lie ahead in a slot."""
+
     def discard(self, job: Job) -> None:
         """Forget a job whose state has already left WAITING."""
 
     def levels(self) -> Iterator[tuple[int, int, float | None]]:
         """Iterate over the priorities: how many jobs wait, and since when the oldest has, None where that is not known."""
 
-    def before(self, place: tuple[float, int]) -> int:
-        """Return how many jobs wait here that start before one of this key and arrival."""
+    def before(self, job: Job) -> int:
+        """Return how many jobs wait here that start before `job`, which waits here or in another line."""
 
     def oldest(self, priority: int) -> Iterator[Job]:
         """Iterate over the waiting jobs of a priority, those that came first before the others."""
+
+    def salvage(self) -> list[Job]:
+        """Forget every job and return them, however torn the line is."""
+
+    def in_order(self) -> bool:
+        """Whether everybody stands where this kind of line puts them. Cost: O(n log n)."""
 
     def __len__(self) -> int:
         """Return how many jobs wait here."""
@@ -201,6 +214,12 @@ class Job:
     def tenant(self) -> str | None:
         """The tenant the job was submitted for."""
         return self.options.tenant
+
+    @property
+    def deadline(self) -> float | None:
+        """When the job must have settled, on the scheduler's clock; None if it has no deadline."""
+        seconds = self.options.deadline
+        return None if seconds is None else self.submitted_at + seconds
 
     @property
     def affinity(self) -> str | None:

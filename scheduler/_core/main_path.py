@@ -16,7 +16,6 @@ from policies.contracts import Admission
 from .._errors import JobInterrupted
 from . import events
 from .books import Books
-from .front_queue import order
 from .job import Attempt, Job
 from .pool_table import Slot
 from .states import (
@@ -144,11 +143,11 @@ class MainPath(Books, ABC):
 
     def overtake(self, job: Job) -> None:
         """Have those taken back that lie ahead and would start later than `job`, the first of its line. Cost: O(slots)."""
-        place = order(job)
+        overtakes = job.line.overtakes
         for group in job.line.groups:
             for pool in group.pools:
                 for slot in pool.all_slots:
-                    if slot.ahead and order(slot.ahead[-1]) > place:
+                    if slot.ahead and overtakes(job, slot.ahead):
                         self.left.recalls.append(slot)
                         self.dirty = True
 
@@ -164,6 +163,8 @@ class MainPath(Books, ABC):
         slot.interrupted = None
         job.line.taken = None
 
+        if self.shares is not None:
+            self.shares.began(job, now)
         options = job.options
         meter = slot.meter = slot.pool.group.meters[options.priority]
         waits = meter.waits
@@ -196,6 +197,8 @@ class MainPath(Books, ABC):
             self._late(job, slot, now)
             return
         slot.meter.runs.append(now - job.started_at)
+        if self.shares is not None:
+            self.shares.ended(job, now, job.started_at)
         if error is not None:
             self._failed(job, slot, error, now)
             slot.job = None
@@ -307,6 +310,8 @@ class MainPath(Books, ABC):
             if self.dozing:  # its slot is free again, and may be one too many
                 self.wake(now)
         self.ledger.late += 1
+        if self.shares is not None:
+            self.shares.ended(slot, now)
         if self.observed and job is not None:
             self.emit(events.WorkerReturned(time=now, job_id=job.id, worker=slot.worker))
 

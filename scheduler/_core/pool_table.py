@@ -234,6 +234,11 @@ class GroupRecord:
         return sum(pool.state is _QUARANTINED and pool.replaced for pool in self.pools)
 
     @property
+    def grows(self) -> bool:
+        """Whether pools are opened by themselves, and one more may be."""
+        return self.scaling is not None and not self.full
+
+    @property
     def full(self) -> bool:
         """Whether no more pools may be opened."""
         return self.max_pools is not None and self.capacity_pools() >= self.max_pools
@@ -278,6 +283,11 @@ class Loan:
     def pools(self) -> list[PoolRecord]:
         """The group's pools."""
         return self.group.pools
+
+    @property
+    def grows(self) -> bool:
+        """Whether the lender opens pools by itself, and one more may be."""
+        return self.group.grows
 
     @property
     def announces(self) -> bool:

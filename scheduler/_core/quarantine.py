@@ -4,12 +4,13 @@ A thread cannot be killed. A call that goes on long after its attempt was given 
 is abandoned capacity: shown in the statistics and told as an event, until the call returns. When too few
 slots of a pool are left, the pool is taken out of routing and a fresh one of the same size takes its place.
 
-The states: ACCEPTING or CORDONED → QUARANTINED when fewer than `stuck_share` of the slots are not stuck;
-QUARANTINED → DRAINING when the last stuck call has returned; from there it goes as every pool goes.
-A quarantined pool does not count against the limits of its group once it is replaced, so its replacement fits
-in. No more than `replacements_max` are replaced at a time, or calls that hang would eat the machine; the others
-are when one of those is released, or when they are released themselves and go. So a group has as many pools
-after a quarantine as before it.
+The states: ACCEPTING or CORDONED → QUARANTINED when fewer than `stuck_share` of the slots are not stuck, and
+at the first of them where it blocks the event loop on which all the others run; QUARANTINED → DRAINING when the
+last stuck call has returned, from where it goes as every pool goes; or → ACCEPTING if nothing has taken its
+place. A quarantined pool does not count against the limits of its group once it is replaced, so its replacement
+fits in. No more than `replacements_max` are replaced at a time, or calls that hang would eat the
+machine; the others are when one of those is released. A pool that would not be replaced is quarantined only
+when no slot of it is left: before that, it is better than none.
 
 A pool that drains is not quarantined. With a call that is stuck it is not taken back, and nobody waits for it.
 """
@@ -63,8 +64,13 @@ class Quarantine(Capacity):
             pool.released = False
         elif pool.state in (PoolState.ACCEPTING, PoolState.CORDONED):
             stuck = pool.stuck
-            if stuck and pool.slots - stuck < pool.group.stuck_share * pool.slots:
+            left = 0 if _stands_still(pool) else pool.slots - stuck
+            few = left < pool.group.stuck_share * pool.slots
+            if stuck and few and (not left or self._replaces(pool.group)):
                 self._quarantine(pool, now)
+
+    def _replaces(self, group: GroupRecord) -> bool:
+        return group.replaced_pools() < group.replacements_max
 
     def watch_again(self, now: float) -> None:
         """Make good what a torn turn may have left undone. Cost: O(slots)."""
@@ -82,12 +88,10 @@ class Quarantine(Capacity):
 
     def _quarantine(self, pool: PoolRecord, now: float) -> None:
         group = pool.group
-        before = group.capacity_pools()
+        before, replaces = group.capacity_pools(), self._replaces(group)
         self.pools.move(pool, PoolState.QUARANTINED)
         self._empty(pool)
-        replacement = None
-        if group.replaced_pools() < group.replacements_max:
-            replacement = self.open_pool(group, now, instead_of=pool)
+        replacement = self.open_pool(group, now, instead_of=pool) if replaces else None
         stuck = pool.stuck
         if self.observed:
             self.emit(
@@ -103,17 +107,22 @@ class Quarantine(Capacity):
             f"{stuck} of {pool.slots} workers of {pool.pool_id} are stuck in calls that ignore "
             f"their limit by more than {group.stuck_after:g} s"
         )
+        if _stands_still(pool):
+            reason += "; its event loop stands still, and with it every slot"
         limit = None
         if replacement is None:
             limit = (
                 f"{group.replaced_pools()} pools are replaced and replacements_max={group.replacements_max}"
             )
-        self._write(group, replacement, before, reason, now, limit)
+        self._write(
+            replacement, "hold" if replacement is None else "replace", group, before, reason, now, limit
+        )
 
     def _write(
         self,
+        pool: PoolRecord | None,
+        action: str,
         group: GroupRecord,
-        fresh: PoolRecord | None,
         before: int,
         reason: str,
         now: float,
@@ -123,8 +132,8 @@ class Quarantine(Capacity):
             Decision(
                 time=now,
                 group=group.name,
-                action="hold" if fresh is None else "replace",
-                pools=() if fresh is None else (fresh.pool_id,),
+                action=action,
+                pools=() if pool is None else (pool.pool_id,),
                 before=before,
                 wanted=before,
                 reason=reason,
@@ -133,24 +142,25 @@ class Quarantine(Capacity):
         )
 
     def _release(self, pool: PoolRecord, now: float) -> None:
-        """Let a pool go in which nothing is stuck any more, and open one in its place if none was."""
+        """Let a pool go in which nothing is stuck any more; take it back if nothing has taken its place."""
         group = pool.group
+        if pool.replaced:
+            self.drain(pool, now)
+            self._replace_more(group, now)
+            return
         before = group.capacity_pools()
-        if not pool.replaced:
-            fresh = self.open_pool(group, now, instead_of=pool)
-            self._write(group, fresh, before, f"{pool.pool_id} goes, and nothing had replaced it", now)
-        self.drain(pool, now)
-        self._replace_more(group, now)
+        self._write(pool, "take back", group, before, "nothing in it is stuck any more", now)
+        self.pool_up(pool, now)
 
     def _replace_more(self, group: GroupRecord, now: float) -> None:
         """Replace quarantined pools that there was no replacement for, as far as there is now."""
         for pool in list(group.pools):
             if pool.state is PoolState.QUARANTINED and not pool.replaced:
-                if group.replaced_pools() >= group.replacements_max:
+                if not self._replaces(group):
                     return
                 before = group.capacity_pools()
                 fresh = self.open_pool(group, now, instead_of=pool)
-                self._write(group, fresh, before, f"{pool.pool_id} may be replaced at last", now)
+                self._write(fresh, "replace", group, before, f"{pool.pool_id} may be replaced at last", now)
 
     def open_pool(
         self, group: GroupRecord, now: float, *, instead_of: PoolRecord | None = None
@@ -173,3 +183,9 @@ class Quarantine(Capacity):
             self._release(pool, now)
             return
         super().stop_if_empty(pool, now)
+
+
+def _stands_still(pool: PoolRecord) -> bool:
+    """Whether what is stuck here blocks the event loop: that was late by the whole grace."""
+    grace = pool.group.stuck_after
+    return grace is not None and 0 < pool.loop_lag >= grace

@@ -5,7 +5,6 @@ from __future__ import annotations
 import attrs
 
 from .core import Core
-from .front_queue import order
 from .job import Job, Line
 from .states import BACKING_OFF, DELAYED, RUNNING, WAITING, JobState, PoolState
 from .timers import TimerKind
@@ -82,11 +81,10 @@ def _why_waiting(core: Core, job: Job, ahead: int, now: float) -> list[str]:
 def _ahead(core: Core, job: Job) -> int:
     """Return how many waiting jobs would start before this one in a slot that it may use."""
     mine = set(map(id, job.line.groups))
-    place = order(job)
     rivals: list[Line] = [
         line for line in core.queue.lines.values() if any(id(group) in mine for group in line.groups)
     ]
-    return sum(line.before(place) for line in rivals)
+    return sum(line.before(job) for line in rivals)
 
 
 def _estimate(job: Job, ahead: int) -> float | None:

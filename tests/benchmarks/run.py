@@ -18,6 +18,7 @@ from pathlib import Path
 
 import attrs
 import coroutines
+import elastic
 import handles
 import latency
 import processes
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "large": processes.large,
     "evaluation": scaling_cost.evaluation,
     "scaled": scaling_cost.scaled,
+    "step": elastic.step,
     "simulator": simulated.simulator,
     "floor": throughput.floor,
     "convoy": throughput.convoy,

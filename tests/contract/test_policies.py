@@ -14,8 +14,10 @@ from policies import (
     Block,
     CallerRuns,
     CoDel,
+    EarliestDeadline,
     ExponentialBackoff,
     Failure,
+    FairShare,
     FixedBackoff,
     FixedPools,
     LeastLoaded,
@@ -42,7 +44,17 @@ from policies.testing import (
 #: A retry check asks about ten thousand attempts, so a few settings say as much as many.
 FEW = settings(max_examples=8)
 
-ORDERINGS = [StrictPriority(), Aging(), Aging(seconds_per_level=0), Aging(seconds_per_level=1e6)]
+ORDERINGS = [
+    StrictPriority(),
+    Aging(),
+    Aging(seconds_per_level=0),
+    Aging(seconds_per_level=1e6),
+    EarliestDeadline(),
+    EarliestDeadline(patience=0),
+    FairShare(),
+    FairShare(weights={"gold": 3, None: 0.5, "a tenant": 7}, default_weight=2),
+    FairShare(weights=(("gold", 3),)),
+]
 ADMISSIONS = [
     Block(),
     Block(timeout=0),
@@ -218,17 +230,71 @@ def test_aging_overtakes_exactly_as_documented():
     "make",
     [
         lambda value: Aging(seconds_per_level=value),
+        lambda value: EarliestDeadline(patience=value),
+        lambda value: FairShare(default_weight=value),
+        lambda value: FairShare(weights={"gold": value}),
         lambda value: FixedBackoff(delay=value),
         lambda value: ExponentialBackoff(initial=value),
         lambda value: ExponentialBackoff(ceiling=value),
         lambda value: PeakEwma(decay=value),
     ],
-    ids=["Aging", "FixedBackoff", "initial", "ceiling", "PeakEwma"],
+    ids=["Aging", "patience", "default_weight", "weights", "FixedBackoff", "initial", "ceiling", "PeakEwma"],
 )
 def test_settings_that_are_no_sensible_number_are_refused(make, setting):
     """NaN compares false with everything, so it must be stopped at the door."""
     with pytest.raises((TypeError, ValueError), match="must be"):
         make(setting)
+
+
+def test_an_earliest_deadline_is_the_jobs_own_or_patience_after_it_joined():
+    """A job without a deadline must not wait for ever beside those that have one."""
+    make = attrs.make_class("Job", ["waiting_since", "deadline"])
+    policy = EarliestDeadline(patience=30.0)
+
+    assert [7.0, 35.0] == [policy.key(make(5.0, 7.0)), policy.key(make(5.0, None))]
+
+
+def test_weights_are_equal_however_they_were_written_down():
+    """Two schedulers configured alike must look alike."""
+    first = FairShare(weights={"gold": 3, None: 2, "tin": 1})
+    second = FairShare(weights={"tin": 1, "gold": 3, None: 2})
+
+    assert (first, hash(first), repr(first)) == (second, hash(second), repr(second))
+
+
+def test_a_weight_is_the_tenants_or_the_default():
+    """Most tenants are nobody special."""
+    make = attrs.make_class("Job", ["tenant"])
+    policy = FairShare(weights={"gold": 3, None: 0.5}, default_weight=2)
+
+    assert [3, 0.5, 2] == [policy.weight(make(tenant)) for tenant in ("gold", None, "tin")]
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        ({"gold": 0}, "'gold' must be finite and more than 0, not 0"),
+        ({"gold": "3"}, "'gold' must be a number"),
+        ({3: 3}, "tenant 3; a tenant is a string or None"),
+        ("gold", "must map tenants to numbers"),
+        (["gold", 3], "must map tenants to numbers"),
+        (None, "must map tenants to numbers"),
+        ((("gold", 3), ("gold", 4)), "names a tenant twice"),
+    ],
+)
+def test_weights_that_make_no_sense_are_refused_by_name(weights, says):
+    """A table of customers is long, and the one wrong line in it must be named."""
+    with pytest.raises((TypeError, ValueError), match=says):
+        FairShare(weights=weights)
+
+
+def test_changing_the_table_of_weights_afterwards_changes_nothing():
+    """A policy is a value: whoever holds the mapping must not hold the policy."""
+    table = {"gold": 3}
+    policy = FairShare(weights=table)
+    table["gold"] = 300
+
+    assert policy == FairShare(weights={"gold": 3})
 
 
 @pytest.mark.parametrize("setting", [0, -1, 1.0, True, "3", None])
@@ -427,6 +493,37 @@ class DividesByPriority(Ordering):
         return 1 / job.priority
 
 
+@attrs.frozen
+class Sharing:
+    """A sharing policy that answers always the same."""
+
+    answer: object
+    few_keys: bool = True
+
+    def key(self, job):
+        return job.priority
+
+    def weight(self, job):
+        return self.answer
+
+
+@attrs.frozen
+class WeighsJobs(Sharing):
+    """Gives a tenant more for its urgent jobs, which no account can keep."""
+
+    answer: object = None
+
+    def weight(self, job):
+        return 2.0 if job.priority < 10 else 1.0
+
+
+@attrs.frozen
+class HasAWeight(Ordering):
+    """Weighs something, and means something else by it."""
+
+    weight: float = 3.0
+
+
 @pytest.mark.parametrize(
     ("policy", "law"),
     [
@@ -436,6 +533,11 @@ class DividesByPriority(Ordering):
         (Ordering(1.0, "yes"), "few_keys"),
         (DividesByPriority(), "total"),
         (Plain(), "key"),
+        (Sharing(0), "sensible"),
+        (Sharing(math.inf), "sensible"),
+        (Sharing(None), "sensible"),
+        (WeighsJobs(), "one weight for all jobs of a tenant"),
+        (HasAWeight(), "weight"),
     ],
 )
 def test_an_ordering_that_breaks_a_law_is_told_which(policy, law):

@@ -21,7 +21,9 @@ from policies import (
     Aging,
     Block,
     CallerRuns,
+    EarliestDeadline,
     ExponentialBackoff,
+    FairShare,
     FixedBackoff,
     LeastLoaded,
     Pack,
@@ -55,7 +57,7 @@ class Reference:
             self.arrives(job, now)
 
     def arrives(self, job, now):
-        job.rank = (self.key(job.options.priority, now), self.arrivals)
+        job.rank = (self.key(job.options, job.submitted_at, now), self.arrivals)
         self.waiting.append(job)
 
     def time_is(self, now, admitted):
@@ -82,6 +84,57 @@ class Reference:
         able = [job for job in self.waiting if any(group in job.line.groups for group in groups)]
         return min(able, key=lambda job: job.rank, default=None)
 
+    def started(self, job, groups):
+        """Check a job that a dispatch started while these groups had a free slot."""
+        expected = self.next_for(groups)
+        assert job is expected, f"job {job.id} started, job {expected and expected.id} was next"
+
+    def refused(self, options, waiting, now):
+        """Check that a newcomer was rightly turned away for these."""
+        rank = (self.key(options, now, now), math.inf)
+        assert all(other.rank < rank for other in waiting), "a job that would start later was kept"
+
+    def shed(self, job, newcomer, waiting, now):
+        """Check that one was rightly evicted for a newcomer."""
+        assert job is max(waiting, key=lambda other: other.rank), "not the last one was shed"
+        rank = (self.key(newcomer.options, now, now), math.inf)
+        assert job.rank > rank, "a job was shed for one that would start later"
+
+
+class FairReference(Reference):
+    """Whose turn it is, read from every account: the heaps must agree with a walk over all jobs."""
+
+    def next_for(self, groups):
+        able = [job for job in self.waiting if any(group in job.line.groups for group in groups)]
+        for job in able:
+            job.line.peek()  # a look charges what has outlived its guess
+        return min(able, key=lambda job: job.line.place(job), default=None)
+
+    def started(self, job, groups):
+        # What others were charged in the same turn is not known any more; of its tenant it was the first.
+        assert any(group in job.line.groups for group in groups)
+        own = [other for other in self.waiting if other.tenant == job.tenant and other.line is job.line]
+        assert job is min(own, key=lambda other: other.rank), "a tenant's jobs started out of order"
+
+    def backlog(self, tenant, waiting):
+        return sum(job.tenant == tenant for job in waiting) / FAIR.weight(JobOptions(tenant=tenant))
+
+    def refused(self, options, waiting, now):
+        newcomer = ModelJob(options, None)
+        newcomer.rank = (options.priority, math.inf)
+        own = [job for job in waiting if job.tenant == options.tenant]
+        assert all(job.rank < newcomer.rank for job in own), "a tenant's job was kept that would start later"
+        backlog = self.backlog(options.tenant, [*waiting, newcomer])
+        assert all(self.backlog(job.tenant, waiting) <= backlog for job in waiting), "others had more waiting"
+
+    def shed(self, job, newcomer, waiting, now):
+        own = [other for other in waiting if other.tenant == job.tenant]
+        assert job is max(own, key=lambda other: other.rank), "not the last one of a tenant was shed"
+        backlog = self.backlog(job.tenant, [*waiting, newcomer])
+        tenants = {other.tenant for other in [*waiting, newcomer]}
+        most = max(self.backlog(tenant, [*waiting, newcomer]) for tenant in tenants)
+        assert backlog == most, "a tenant gave up a job while another had more waiting"
+
 
 class ModelJob(Job):
     """A job with room for what the reference and the histories want to remember."""
@@ -93,10 +146,16 @@ class ModelJob(Job):
         self.rank, self.times_settled, self.verdict = (math.inf, 0), 0, None
 
 
+FAIR = FairShare(weights={"gold": 3})
 KEYS = {
-    StrictPriority(): lambda priority, _: priority,
-    Aging(seconds_per_level=0.1): lambda priority, now: now + priority * 0.1,
+    StrictPriority(): lambda options, _submitted, _joined: options.priority,
+    Aging(seconds_per_level=0.1): lambda options, _submitted, joined: joined + options.priority * 0.1,
+    EarliestDeadline(patience=2.0): lambda options, submitted, joined: (
+        joined + 2.0 if options.deadline is None else submitted + options.deadline
+    ),
+    FAIR: lambda options, _submitted, _joined: options.priority,
 }
+TENANTS = (None, None, "gold", "tin")
 ADMISSIONS = (Block(), Reject(), ShedLowest(), CallerRuns())
 RETRIES = (None, FixedBackoff(delay=1.0), FixedBackoff(delay=0.0, attempts_max=2), ExponentialBackoff())
 TAGS = (frozenset(), frozenset(), frozenset({"io"}), frozenset({"x"}), frozenset({"cpu"}))
@@ -129,7 +188,7 @@ class World:
         self.core.observed = True
         self.now = 0.0
         self.jobs, self.calls, self.held, self.pools = [], [], [], []
-        self.reference = Reference(KEYS[ordering])
+        self.reference = (FairReference if ordering is FAIR else Reference)(KEYS[ordering])
         self.trace = []
 
     def give(self, stimulus, *arguments):
@@ -167,9 +226,8 @@ class World:
                 for group in free
                 if group.loan and free[group] > group.keep and not self.reference.next_for([group])
             ]
-            expected = self.reference.next_for(able)
-            assert slot.job is expected, f"job {slot.job.id} started, job {expected and expected.id} was next"
-            self.reference.waiting.remove(expected)
+            self.reference.started(slot.job, able)
+            self.reference.waiting.remove(slot.job)
             free[slot.pool.group] -= 1
 
     # Jobs
@@ -181,18 +239,16 @@ class World:
         job = ModelJob(options, self.core.queue.line(eligible))
         self.jobs.append(job)
         waiting = list(self.reference.waiting)
-        rank = (self.reference.key(options.priority, self.now), math.inf)
         try:
             slot = self.core.submit(job, self.now)
         except (QueueFull, PoolBroken) as refusal:
             self.jobs.remove(job)
             if isinstance(refusal, QueueFull) and isinstance(self.core.gate.policy, ShedLowest):
-                assert all(other.rank < rank for other in waiting), "a job that would start later was kept"
+                self.reference.refused(options, waiting, self.now)
             return type(refusal).__name__
         shed = [other for other in self.core.left.settled if other.state is JobState.SHED]
-        if shed:
-            assert shed == [max(waiting, key=lambda other: other.rank)], "not the last one was shed"
-            assert shed[0].rank > rank, "a job was shed for one that would start later"
+        for other in shed:
+            self.reference.shed(other, job, waiting, self.now)
         if isinstance(slot, Slot):
             self.calls.append((slot, slot.attempt))
             group = slot.pool.group
@@ -379,6 +435,11 @@ class CoreMachine(RuleBasedStateMachine):
         for priority, tags, retry in wishes:
             self.give("submit", JobOptions(priority=priority, tags=tags, retry=retry))
 
+    @rule(wishes=st.lists(st.tuples(priorities, st.sampled_from(TAGS), st.sampled_from(TENANTS)), max_size=5))
+    def submit_for_tenants(self, wishes):
+        for priority, tags, tenant in wishes:
+            self.give("submit", JobOptions(priority=priority, tags=tags, tenant=tenant))
+
     @rule(
         priority=priorities,
         tags=st.sampled_from(TAGS),
@@ -387,6 +448,7 @@ class CoreMachine(RuleBasedStateMachine):
         queue_timeout=limits,
         deadline=limits,
         retry=st.sampled_from(RETRIES),
+        tenant=st.sampled_from(TENANTS),
     )
     def submit_with_limits(self, **options):
         self.give("submit", JobOptions(**options))

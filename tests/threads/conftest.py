@@ -214,3 +214,63 @@ def run_script():
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         process.wait()
+
+
+@pytest.fixture
+def always_ahead(monkeypatch):
+    """Return a function that has slots hold as many calls ahead as their pool allows, with patience for the first."""
+
+    def make(overrun=3600.0):
+        monkeypatch.setattr("pools._process_calls.OVERRUN", overrun)
+        monkeypatch.setattr(
+            "pools._process_ahead.Estimate.depth", property(lambda estimate: min(63, estimate._depth_max))
+        )
+
+    return make
+
+
+class Wanted:
+    """A scaling policy that wants as many pools as the test says, and drains the one that it names."""
+
+    def __init__(self, pools):
+        self.pools, self.pool = pools, None
+
+    def scale(self, load):
+        if self.pools < load.pools:
+            return load.drain("the test says so", pool=self.pool, to=self.pools)
+        return load.toward(self.pools, "the test says so")
+
+
+@pytest.fixture
+def clock():
+    """Return a clock that the test moves: what takes a window of seconds then takes none."""
+    return scheduler._clock.VirtualClock()
+
+
+@pytest.fixture
+def wanted():
+    """Return a scaling policy that the test directs; it begins with one pool."""
+    return Wanted(1)
+
+
+@pytest.fixture
+def grown(open_scheduler, clock, eventually):
+    """Return a function that opens a scheduler with a group of so many pools, all up, that wants what it is told."""
+
+    async def nothing():
+        pass
+
+    def make(pool, pools=2, **options):
+        wanted = Wanted(pools)
+        group = scheduler.PoolGroup("g", pool, max_pools=pools, scaling=wanted, dedicated=False, **options)
+        s = open_scheduler(group, clock=clock, check_invariants=True)
+        s.submit(nothing if pool.runs_coroutines else int)  # it looks only while there is work
+        clock.advance(0.1)
+        up = [scheduler.PoolState.ACCEPTING] * pools
+        eventually(
+            lambda: up == [pool.state for pool in s.pools()] and not any(p.down for p in s.pools()), "growth"
+        )
+        s.drain(20)
+        return s, wanted
+
+    return make

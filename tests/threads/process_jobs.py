@@ -101,6 +101,14 @@ def touch_and_wait(touched, path):
     return wait_for(path)
 
 
+def note_pid_and_wait(path, go):
+    """Say by a file which process it runs in, and run until the other file is there."""
+    temporary = Path(f"{path}.new")
+    temporary.write_text(str(os.getpid()))
+    temporary.rename(path)
+    return wait_for(go)
+
+
 def note(path, text):
     """Add a line to a file; short ones are written whole."""
     with Path(path).open("a") as file:
@@ -182,6 +190,13 @@ def recall():
 def initialize_badly(path, how):
     note(path, os.getpid())
     crash(how)
+
+
+def initialize_so_often(path, good):
+    """Fail from the start after the first so many on."""
+    note(path, os.getpid())
+    if len(Path(path).read_text().split()) > good:
+        raise Boom("no more")
 
 
 def allocate_and_keep(megabytes):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-import scheduler._core.front_queue
+import scheduler._core.lines
 import scheduler._driver
 from policies import CallerRuns, FixedBackoff
 from pools import InlinePool, ThreadPool
@@ -833,10 +833,8 @@ def test_closing_looks_at_each_job_that_waits_once(open_scheduler, monkeypatch, 
     s.pause()
     handles = [s.submit(int) for _ in range(20 * JOBS_PER_TURN)]
     looked = []
-    live = scheduler._core.front_queue.Run.live
-    monkeypatch.setattr(
-        scheduler._core.front_queue.Run, "live", lambda run: looked.append(len(run)) or live(run)
-    )
+    live = scheduler._core.lines.Run.live
+    monkeypatch.setattr(scheduler._core.lines.Run, "live", lambda run: looked.append(len(run)) or live(run))
     s.shutdown(cancel_futures=True)
 
     assert all(handle.done() for handle in handles)

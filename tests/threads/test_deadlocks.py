@@ -69,6 +69,27 @@ def test_nested_jobs_with_a_slot_to_spare_just_work(open_scheduler):
     assert [7] * 200 == [s.submit(outer).result(20) for _ in range(200)]
 
 
+def test_nested_jobs_in_a_group_that_grows_just_work(open_scheduler):
+    """A wait that one more pool ends is no deadlock: scaling opens it for what waits."""
+    s = open_scheduler(PoolGroup("io", ThreadPool(slots=1), max_pools=3))
+
+    def nest(depth):
+        return depth if depth == 3 else s.submit(nest, depth + 1).result()
+
+    assert 3 == s.submit(nest, 1).result(20)
+
+
+def test_nested_jobs_deeper_than_a_group_may_grow_are_said(open_scheduler):
+    """At its maximum nothing will come any more."""
+    s = open_scheduler(PoolGroup("io", ThreadPool(slots=1), max_pools=2))
+
+    def nest(depth):
+        return depth if depth == 3 else s.submit(nest, depth + 1).result()
+
+    with pytest.raises(WouldDeadlock):
+        s.submit(nest, 1).result(20)
+
+
 def test_an_inner_job_in_a_group_of_its_own_just_works(open_scheduler):
     """The remedy that the message names."""
     s = open_scheduler(

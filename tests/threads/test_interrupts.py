@@ -14,13 +14,16 @@ import pytest
 
 import pools
 import scheduler
-from policies import CallerRuns, FixedBackoff
+from policies import CallerRuns, FairShare, FixedBackoff, StrictPriority
 from pools import InlinePool, ThreadPool
 from scheduler import PoolGroup
 from scheduler.testing import check_invariants
 
 # An interrupt while a generator is thrown away is one that Python itself swallows, with a warning.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+#: With the second, a turn also writes the accounts of tenants.
+ORDERINGS = pytest.mark.parametrize("ordering", [StrictPriority(), FairShare()], ids=["strict", "fair"])
 
 PACKAGES = tuple(module.__path__[0] for module in (scheduler, pools))
 
@@ -130,10 +133,11 @@ def still_works(s, runs):
     assert set() == {number for number, times in runs.of.items() if times != 1}
 
 
-def test_submit_to_a_parked_worker(open_scheduler):
+@ORDERINGS
+def test_submit_to_a_parked_worker(open_scheduler, ordering):
     """The hot path: the slot is bound in the turn, the worker woken after it, and a signal fits in between."""
     runs = Runs()
-    s = open_scheduler(1)
+    s = open_scheduler(1, ordering=ordering)
     s.submit(int).result(10)
 
     def aftermath(handle):
@@ -169,10 +173,11 @@ def test_submit_that_hires_the_worker(open_scheduler):
     interrupt_everywhere(operation, aftermath)
 
 
-def test_submit_behind_a_busy_worker(gates, open_scheduler):
+@ORDERINGS
+def test_submit_behind_a_busy_worker(gates, open_scheduler, ordering):
     """A torn submit must leave neither half a job in the queue nor a count without a job."""
     runs = Runs()
-    s = open_scheduler(1)
+    s = open_scheduler(1, ordering=ordering)
 
     def operation():
         return s.submit(runs.new())
@@ -239,10 +244,11 @@ def test_submit_while_observed(open_scheduler):
     interrupt_everywhere(lambda: s.submit(runs.new()), aftermath)
 
 
-def test_submit_to_an_inline_pool(open_scheduler):
+@ORDERINGS
+def test_submit_to_an_inline_pool(open_scheduler, ordering):
     """Where the caller runs the job, its Ctrl-C may fall into the delivery of the outcome."""
     runs = Runs()
-    s = open_scheduler(PoolGroup("here", InlinePool()))
+    s = open_scheduler(PoolGroup("here", InlinePool()), ordering=ordering)
     interrupt_everywhere(lambda: s.submit(runs.new()), lambda _: still_works(s, runs))
 
 

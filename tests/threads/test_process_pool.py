@@ -78,19 +78,6 @@ def ahead(s):
 
 
 @pytest.fixture
-def always_ahead(monkeypatch):
-    """Return a function that has slots hold as many calls ahead as their pool allows, with patience for the first."""
-
-    def make(overrun=3600.0):
-        monkeypatch.setattr("pools._process_calls.OVERRUN", overrun)
-        monkeypatch.setattr(
-            "pools._process_ahead.Estimate.depth", property(lambda estimate: min(63, estimate._depth_max))
-        )
-
-    return make
-
-
-@pytest.fixture
 def fill_ahead(cpu, files, eventually, always_ahead):
     """Return a function that opens one slot and lays calls ahead of a job that blocks until ``second`` is there."""
 

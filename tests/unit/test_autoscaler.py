@@ -427,3 +427,13 @@ def test_a_further_addition_begins_the_measuring_anew(scaled):
     group.grow_from(a_load(3, waiting=5))
 
     assert math.inf == group.growth.since
+
+
+def test_what_was_worked_off_in_between_is_not_judged(scaled):
+    """For a while nobody waited, and then the throughput is what comes in."""
+    group, _ = a_group_that_was_not_helped(scaled)
+    group.growth = an_effect(since=900.0)
+    group.measure(a_load(4, at=900.1, waiting=0, run_time=0.1))
+    said = group.measure(a_load(4, at=911.0, waiting=9, run_time=0.1))
+
+    assert (True, None) == (said is None or "worked off" in said, group.growth)

@@ -611,7 +611,7 @@ def test_a_torn_release_is_made_good(elastic):
 
     for hand in every_step(act):
         whole(hand)
-        assert ["STARTING"] == list(states(hand).values())
+        assert ["ACCEPTING"] == list(states(hand).values())
 
 
 def test_mending_makes_it_look_again(elastic):
@@ -693,3 +693,49 @@ def test_a_call_that_was_stuck_and_returns_wakes_it(by_hand, group, says):
     hand.finish("hangs")
 
     assert (True, True) == (asleep, hand.core.next_look() < math.inf)
+
+
+def test_a_pause_in_the_middle_of_the_load_ends_the_looks(elastic):
+    """Jobs that wait for `resume` are no reason to open pools."""
+    hand = elastic(9)
+    busy(hand, 5)
+    hand.tell("pause")
+    turns = until_rest(hand)
+
+    assert (True, []) == (turns < 5, hand.opening)
+
+
+def test_a_job_ends_the_quiet(elastic):
+    """Counted from the last night, the patience with a policy that drains late would be over at once."""
+    hand = elastic(pools=3)
+    hand.submit("a")
+    hand.finish("a")
+    until_rest(hand)
+    hand.submit("b")
+    hand.finish("b")
+
+    assert until_rest(hand) > 10
+
+
+def test_the_distance_between_drains_is_not_worth_a_word(elastic):
+    """What it forbids now happens at one of the next looks."""
+    hand = elastic(1, pools=4)
+    hand.submit("a")
+    while len(states(hand)) > 1:
+        look(hand)
+
+    assert ["drain", "drain", "drain"] == actions(hand)
+
+
+def test_a_pool_that_was_used_between_two_looks_was_not_idle(elastic):
+    """Short jobs are over before anybody looks."""
+    hand = elastic(pools=2)
+    hand.submit("keeps it awake")
+    hand.submit("fills its pool")
+    look(hand, 5)
+    hand.submit("short")
+    used = hand.calls["short", 1].pool
+    hand.finish("short")
+    look(hand)
+
+    assert (0, hand.now) == (used.in_use, used.idle_since)

@@ -1,12 +1,23 @@
 """The front queue: jobs leave by key, then by arrival, whatever happened to their neighbours."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from scheduler._core.front_queue import IDLE_RUNS_MAX, FrontQueue, KeyLine, LevelLine
+from scheduler._core.fair_line import FairLine
+from scheduler._core.front_queue import FrontQueue
 from scheduler._core.job import Job, JobOptions
+from scheduler._core.lines import IDLE_RUNS_MAX, KeyLine, LevelLine
+from scheduler._core.shares import Shares
 from scheduler._core.states import CANCELLED, RUNNING
 
-LINES = pytest.mark.parametrize("line_type", [LevelLine, KeyLine])
+
+def fair_line(groups):
+    """Return a line of one tenant's jobs, which is as good as any other."""
+    return FairLine(groups, Shares(SimpleNamespace(now=0.0), lambda _: 1.0))
+
+
+LINES = pytest.mark.parametrize("line_type", [LevelLine, KeyLine, fair_line])
 
 
 def a_job(key, arrival):

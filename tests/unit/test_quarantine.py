@@ -212,12 +212,11 @@ def test_what_was_beyond_the_cap_is_replaced_when_another_returns(hang):
 
 
 @pytest.mark.parametrize("cap", [0, 1])
-def test_a_pool_that_nothing_replaced_is_replaced_when_it_goes(hang, cap):
+def test_a_pool_that_nothing_replaced_is_taken_back_when_nothing_in_it_is_stuck(hang, cap):
     """A fixed group once lost its only pool that way, and its jobs waited for ever."""
     hand = hung_beyond_the_cap(hang, cap)
     hand.submit("waits")
     hand.finish("second" if cap else "first")
-    hand.up(hand.opening[0])
 
     assert ("RUNNING", 1) == (hand.state("waits"), capacity(hand))
 

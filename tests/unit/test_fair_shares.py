@@ -1,0 +1,473 @@
+"""The accounts of fair shares: what is charged, given back, measured and forgotten."""
+
+from types import SimpleNamespace
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies import FairShare, FixedBackoff, Reject, ShedLowest
+from scheduler._core.accounts import UNKNOWN
+from scheduler._core.fair_line import FairLine
+from scheduler._core.invariants import InvariantBroken, check
+from scheduler._core.job import Job, JobOptions
+from scheduler._core.shares import RESTING_MAX, Shares
+from scheduler._core.states import CANCELLED, RUNNING
+from scheduler._errors import JobInterrupted, QueueFull
+
+
+def account(hand, tenant):
+    return next(share for share in hand.core.shares if share.tenant == tenant)
+
+
+def had(hand, tenant):
+    """Return what a tenant is charged: seconds that were measured, seconds that are guessed."""
+    share = account(hand, tenant)
+    return share.done, share.pending
+
+
+@pytest.fixture
+def fair(by_hand):
+    """Make a core with two slots, all accounts empty: ``fair(weights=…)``."""
+
+    def make(*groups, weights=None, **settings):
+        return by_hand(*groups, ordering=FairShare(weights=weights or {}), **settings)
+
+    return make
+
+
+def test_tenants_take_turns(fair):
+    """The tenant that came with a thousand jobs must not be first a thousand times."""
+    hand = fair()
+    for name in ("a1", "a2", "a3", "b1", "b2"):
+        hand.submit(name, tenant=name[0])
+    for name in ("a1", "b1", "a2", "b2"):
+        hand.now += 1
+        hand.finish(name)
+
+    assert ["a1", "b1", "a2", "b2", "a3"] == hand.names
+
+
+def test_jobs_without_a_tenant_are_a_tenant_too(fair):
+    """Whoever names no tenant must neither be favoured nor forgotten."""
+    hand = fair()
+    for name in ("n1", "n2", "b1"):
+        hand.submit(name, tenant=None if name[0] == "n" else "b")
+    hand.now += 1
+    hand.finish("n1")
+
+    assert ["n1", "b1"] == hand.names
+
+
+def test_a_guess_is_charged_until_the_run_time_is_measured(fair):
+    """Nobody knows beforehand how long a job takes, but a slot must be charged from its start."""
+    hand = fair()
+    hand.submit("a1", tenant="a")
+    guessed = had(hand, "a")
+    hand.now += 0.25
+    hand.submit("a2", tenant="a")
+    hand.finish("a1")
+
+    assert ((0.0, UNKNOWN), (0.25, 0.25)) == (guessed, had(hand, "a"))
+
+
+def test_a_tenant_of_which_nothing_is_known_is_taken_to_be_like_the_others(fair, group):
+    """With a guess of its own, its first jobs would be too dear or too cheap by any factor."""
+    hand = fair(group("io", slots=3))
+    hand.submit("a1", tenant="a")
+    hand.now += 8.0
+    hand.finish("a1")
+    hand.submit("b1", tenant="b")
+
+    assert (0.0, 8.0) == had(hand, "b")
+
+
+def test_a_failed_attempt_is_charged(fair):
+    """It has used the slot as well as any."""
+    hand = fair()
+    hand.submit("a1", tenant="a", retry=FixedBackoff(delay=1.0, attempts_max=2))
+    hand.submit("b1", tenant="b")
+    hand.now += 3.0
+    hand.finish("a1", OSError())
+    first = had(hand, "a")
+    hand.advance(1.0)
+    hand.submit("b2", tenant="b")
+    hand.finish("b1")
+    hand.now += 2.0
+    hand.submit("a2", tenant="a")
+    hand.finish("b2")
+    hand.now += 2.0
+    hand.finish("a1", OSError())
+
+    assert ((3.0, 0.0), 5.0) == (first, had(hand, "a")[0])
+
+
+def test_a_call_that_outlives_its_limit_is_charged_until_it_returns(fair, group):
+    """A tenant whose jobs ignore their limits occupies slots, and must not do so for nothing."""
+    hand = fair(group("io", slots=2))
+    hand.submit("a1", tenant="a", run_timeout=1.0)
+    hand.submit("a2", tenant="a")
+    hand.advance(1.0)
+    settled, still = hand.state("a1"), had(hand, "a")[1]
+    hand.now += 9.0
+    hand.finish("a1")
+
+    assert ("FAILED", 2 * UNKNOWN, 10.0) == (settled, still, had(hand, "a")[0])
+
+
+def test_a_retry_beside_its_overdue_call_is_charged_beside_it(fair, group):
+    """The job then has two slots, and pays for two."""
+    hand = fair(group("io", slots=2))
+    hand.submit("a1", tenant="a", run_timeout=1.0, retry=FixedBackoff(delay=0.0, attempts_max=2))
+    hand.advance(1.0)
+    hand.advance(0.0)
+    slots = len(hand.core.shares.charges)
+    hand.now += 0.5
+    hand.finish("a1", attempt=2)
+    hand.now += 0.5
+    hand.submit("a2", tenant="a")
+    hand.finish("a1", attempt=1)
+
+    assert (2, 0.5 + 2.0) == (slots, had(hand, "a")[0])
+
+
+def test_an_abandoned_slot_stays_charged(fair):
+    """Closing gives up on a slot, and the books must still add up."""
+    hand = fair()
+    hand.submit("a1", tenant="a")
+    slot = hand.jobs["a1"].slot
+    hand.core.abandon(slot, JobInterrupted("left behind"), hand.now)
+    hand.take()
+
+    assert [slot] == list(hand.core.shares.charges)
+
+
+@pytest.fixture
+def ahead(fair, group):
+    """A worker that runs a1 and holds a2 and b1 ahead."""
+    hand = fair(group("cpu", announces=True, prefetch=4))
+    (slot,) = hand.pool("cpu-1").all_slots
+    for name in ("a1", "a2", "b1"):
+        hand.submit(name, tenant=name[0])
+    hand.core.ready(slot, "cpu-1/1", hand.now)
+    hand.core.fill(slot, 3, hand.now)
+    hand.take()
+    return hand, slot
+
+
+def test_what_lies_ahead_is_charged_and_what_is_taken_back_is_not(ahead):
+    """A recall costs no attempt, so it costs no share either."""
+    hand, slot = ahead
+    before = (had(hand, "a"), had(hand, "b"))
+    hand.core.take_back(slot, [hand.jobs["a2"]], hand.now)
+    hand.take()
+
+    assert ((0.0, 2.0), (0.0, 1.0), (0.0, 1.0)) == (*before, had(hand, "a"))
+
+
+def test_a_job_that_was_taken_back_is_next_among_its_tenants(ahead):
+    """It keeps its place."""
+    hand, slot = ahead
+    hand.submit("a3", tenant="a")
+    hand.core.take_back(slot, [hand.jobs["b1"], hand.jobs["a2"]], hand.now)
+    hand.take()
+    started = hand.core.fill(slot, 3, hand.now)
+
+    assert ["b1", "a2", "a3"] == [job.options.name for job in started]
+
+
+def test_an_outcome_from_a_process_is_charged_with_the_time_it_ran_there(ahead):
+    """Waiting at the worker behind another job is nobody's run time."""
+    hand, slot = ahead
+    hand.now += 5.0
+    hand.core.outcome(slot, None, None, 0.5, hand.now)
+    hand.take()
+
+    assert 0.5 == had(hand, "a")[0]
+
+
+def test_a_job_that_settles_where_it_lies_ahead_is_charged_until_the_worker_is_rid_of_it(ahead):
+    """Its deadline has passed, and the worker may have begun it just then."""
+    hand, slot = ahead
+    hand.core.settle(hand.jobs["a2"], CANCELLED, RuntimeError(), hand.now)
+    for _ in ("a1", "b1"):
+        hand.core.outcome(slot, None, None, 0.5, hand.now)
+    hand.take()
+    overdue = list(hand.core.shares.charges)[-1]
+    hand.now += 1.0
+    hand.core.outcome(slot, None, None, 1.0, hand.now)
+    hand.take()
+
+    assert (slot, {}) == (overdue, hand.core.shares.charges)
+
+
+def test_something_urgent_takes_back_its_own_tenants_jobs_that_lie_ahead(ahead):
+    """Within a tenant a priority holds until the start, at a worker process too."""
+    hand, slot = ahead
+    hand.submit("later", tenant="a", priority=30)
+    core = hand.core
+    before = list(core.left.recalls)
+    job = Job(JobOptions(name="urgent", tenant="a", priority=0), hand.jobs["a1"].line)
+    core.submit(job, hand.now)
+
+    assert ([], [slot]) == (before, core.left.recalls)
+
+
+def test_a_lower_weight_makes_every_second_dearer(fair):
+    """That is all that a weight is."""
+    hand = fair(weights={"a": 4})
+    hand.submit("a1", tenant="a")
+    hand.submit("b1", tenant="b")
+    hand.now += 2.0
+    hand.finish("a1")
+
+    assert (0.5, 2.0) == (account(hand, "a").finish, account(hand, "b").finish)
+
+
+def test_a_tenant_in_two_lines_has_one_account(fair, group):
+    """Else whoever spreads its jobs over more tags gets more."""
+    hand = fair(group("io"), group("cpu"))
+    hand.submit("a1", tenant="a", tags={"io"})
+    hand.submit("b1", tenant="b", tags={"cpu"})
+    for name in ("a2", "b2"):
+        hand.submit(name, tenant=name[0])
+    hand.submit("a3", tenant="a", tags={"cpu"})
+    hand.now += 1.0
+    hand.finish("a1")
+    hand.now += 0.5
+    hand.finish("b1")
+
+    assert ["a1", "b1", "a2", "b2"] == hand.names
+
+
+@attrs.frozen
+class Weights:
+    """Answers whatever it was told."""
+
+    answer: object
+    few_keys: bool = True
+
+    def key(self, job):
+        return job.priority
+
+    def weight(self, job):
+        return self.answer / 1
+
+
+@pytest.mark.parametrize("answer", [0, -1, float("nan"), float("inf"), None, "3"])
+def test_a_weight_that_is_nonsense_counts_as_one_and_is_told(by_hand, answer):
+    """A policy that answers nonsense must cost its tenant neither its jobs nor its turn."""
+    hand = by_hand(ordering=Weights(answer))
+    hand.submit("a1", tenant="a")
+
+    assert (1.0, ["ordering"]) == (account(hand, "a").weight, hand.policy_failures)
+    assert ["weight 1.0"] == [event.fallback for event in hand.told("PolicyFailed")]
+
+
+@pytest.mark.parametrize("answer", [5e-324, 1e308, 10**300])
+def test_the_smallest_and_the_largest_weight_keep_the_books_finite(by_hand, answer):
+    """Infinity minus infinity is no number, and would put every line out of order."""
+    hand = by_hand(ordering=Weights(answer))
+    for name in ("a1", "a2", "b1"):
+        hand.submit(name, tenant=name[0])
+    hand.now += 1e6
+    hand.finish("a1")
+
+    assert 0 < account(hand, "b").finish < float("inf")
+
+
+# Who has to go
+
+
+def test_shedding_takes_from_the_tenant_with_the_most_waiting(fair):
+    """The flood is cut where it comes from."""
+    hand = fair(capacity=4, admission=ShedLowest())
+    for name in ("run", "a1", "a2", "a3", "b1"):
+        hand.submit(name, tenant=name[0])
+    hand.submit("b2", tenant="b")
+
+    assert ["a3"] == hand.settled
+
+
+def test_shedding_turns_the_flood_itself_away(fair):
+    """Nobody's job is evicted for one of a tenant that has more waiting."""
+    hand = fair(capacity=3, admission=ShedLowest())
+    for name in ("run", "a1", "a2", "b1"):
+        hand.submit(name, tenant=name[0])
+    with pytest.raises(QueueFull):
+        hand.submit("a3", tenant="a")
+
+    assert [] == hand.settled
+
+
+def test_a_tenant_may_replace_its_own_lowest(fair):
+    """Within its own part of the queue, a tenant's priorities count."""
+    hand = fair(capacity=3, admission=ShedLowest())
+    for name in ("run", "a1", "a2", "b1"):
+        hand.submit(name, tenant=name[0])
+    hand.submit("a3", tenant="a", priority=0)
+
+    assert ["a2"] == hand.settled
+
+
+def test_shedding_measures_backlogs_by_weight(fair):
+    """Whoever has three shares of the slots has three shares of the queue."""
+    hand = fair(capacity=4, admission=ShedLowest(), weights={"a": 3})
+    for name in ("run", "a1", "a2", "b1", "b2"):
+        hand.submit(name, tenant=name[0])
+    hand.submit("a3", tenant="a")
+
+    assert ["b2"] == hand.settled
+
+
+def test_a_newcomer_that_is_turned_away_leaves_no_account_for_ever(fair):
+    """A thousand strangers at a full queue must not be remembered each."""
+    hand = fair(capacity=1, admission=Reject())
+    for name in ("run", "wait"):
+        hand.submit(name, tenant="a")
+    for number in range(50):
+        with pytest.raises(QueueFull):
+            hand.submit(f"s{number}", tenant=f"stranger {number}")
+
+    assert 1 == len(hand.core.shares)
+
+
+# Memory
+
+
+def test_a_hundred_thousand_tenants_that_came_and_went_are_forgotten(fair):
+    """A tenant may be a customer, and a service lives longer than its customers stay."""
+    hand = fair(observed=False)
+    line = hand.core.queue.line(tuple(hand.core.pools.groups.values()))
+    for number in range(100_000):
+        hand.now += 0.001
+        slot = hand.core.submit(Job(JobOptions(tenant=str(number)), line), hand.now)
+        hand.now += 0.001
+        hand.core.finish(slot, None, None, hand.now)
+        hand.core.refill(slot, hand.now)
+
+    assert (True, True) == (len(hand.core.shares) <= 4, len(line.flows) <= 4)
+
+
+def test_tenants_that_others_have_not_caught_up_with_are_forgotten_beyond_a_bound(fair):
+    """With an endless stream of new tenants the line never gets on, and memory must be bounded all the same."""
+    hand = fair(observed=False, capacity=10**6)
+    line = hand.core.queue.line(tuple(hand.core.pools.groups.values()))
+    slot = hand.core.submit(Job(JobOptions(tenant="first"), line), hand.now)
+    for number in range(3 * RESTING_MAX):
+        hand.core.submit(Job(JobOptions(tenant=str(number)), line), hand.now)
+    for _ in range(3 * RESTING_MAX):
+        hand.now += 1.0
+        hand.core.finish(slot, None, None, hand.now)
+        hand.core.refill(slot, hand.now)
+
+    assert len(hand.core.shares) <= RESTING_MAX + 2
+
+
+def test_a_tenant_that_still_owes_is_not_forgotten(fair, group):
+    """Else a pause after every burst would wipe the slate clean."""
+    hand = fair(group("io", slots=3))
+    for name in ("a1", "a2", "b1", "b2", "b3", "b4"):
+        hand.submit(name, tenant=name[0])
+    hand.now += 10.0
+    hand.finish("a1")
+    hand.finish("a2")
+
+    assert (20.0, 0.0) == had(hand, "a")
+
+
+# The heap
+
+
+def a_job(tenant, arrival, key=20):
+    job = Job(JobOptions(tenant=tenant), None)
+    job.key, job.arrival = key, arrival
+    return job
+
+
+def test_entries_out_of_date_never_outnumber_those_that_count():
+    """A tenant whose guess is always too high gets an entry with every job that ends."""
+    shares = Shares(SimpleNamespace(now=0.0), lambda _: 1.0)
+    line = FairLine((), shares)
+    for number in range(20_000):
+        line.push(a_job("ab"[number % 2], number))
+    for number in range(9_000):
+        job = line.pop()
+        job.state = RUNNING
+        shares.began(job, float(number))
+        shares.ended(job, number + 0.001)
+
+    assert len(line._heap) <= 100
+
+
+def test_walking_shows_tenants_in_turn():
+    """Whoever reports what waits should report it as it will happen if every guess holds."""
+    line = FairLine((), Shares(SimpleNamespace(now=0.0), lambda job: 2.0 if job.tenant == "a" else 1.0))
+    for arrival, tenant in enumerate("aaaabb"):
+        line.push(a_job(tenant, arrival))
+
+    assert ["a", "b", "a", "a", "b", "a"] == [job.tenant for job in line]
+    assert 5 == line.worst().arrival
+
+
+# After an interrupt
+
+
+def test_torn_accounts_are_made_anew_from_where_jobs_are(fair, group):
+    """Ctrl-C in the middle of a turn must not cost a tenant its share, nor the books their truth."""
+    hand = fair(group("io", slots=2))
+    for name in ("a1", "a2", "a3", "b1", "b2"):
+        hand.submit(name, tenant=name[0], run_timeout=5.0 if name == "a1" else None)
+    hand.advance(5.0)
+    shares = hand.core.shares
+    shares.charges.popitem()
+    account(hand, "a").waiting = 7
+    account(hand, "b").finish = 1e9
+    with pytest.raises(InvariantBroken):
+        check(hand.core)
+    hand.core.mend()
+    hand.take()
+
+    assert [2, 1] == [len(shares.charges), account(hand, "a").waiting]
+    hand.finish("a2")
+    assert "b1" == hand.names[-1]
+
+
+# What others ask a line
+
+
+def a_fair_line(*jobs, weights=None):
+    """Return a line in which these jobs, (tenant, key) each, wait."""
+    shares = Shares(SimpleNamespace(now=0.0), lambda job: (weights or {}).get(job.tenant, 1.0))
+    line = FairLine((), shares)
+    for arrival, (tenant, key) in enumerate(jobs):
+        job = Job(JobOptions(tenant=tenant, priority=key), line)
+        job.key, job.arrival, job.waiting_since = key, arrival, float(arrival)
+        line.push(job)
+    return line
+
+
+@given(
+    jobs=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([10, 20])), min_size=1, max_size=20),
+    weights=st.fixed_dictionaries({"a": st.sampled_from([0.5, 1.0, 4.0])}),
+    gone=st.integers(0, 5),
+)
+def test_how_many_start_before_a_job_is_its_place_in_the_walk(jobs, weights, gone):
+    """`explain()` counts without walking, and must say what a walk would."""
+    line = a_fair_line(*jobs, weights=weights)
+    for _ in range(gone):
+        line.pop()
+
+    assert list(range(len(line))) == [line.before(job) for job in line]
+
+
+def test_a_line_tells_what_waits_by_priority_and_since_when():
+    """The autoscaler and CoDel look at priorities, whoever the tenants are."""
+    line = a_fair_line(("a", 10), ("b", 20), ("a", 20), ("b", 10), ("b", 20))
+    before = sorted(line.levels())
+    line.pop()
+
+    assert [(10, 2, 0.0), (20, 3, None)] == before
+    assert [(10, 1, 3.0), (20, 3, 2.0)] == sorted(line.levels())
+    assert [1, 2, 4] == sorted(job.arrival for job in line.oldest(20))
