@@ -183,9 +183,9 @@ class Window:
 class Load:
     """What a scaling policy may know of one group at one moment. Times are seconds.
 
-    The windows are as long as the group's own times make sense of: the panic window twice the mean run time,
-    or the start-up time if that is longer (0.2 s to 30 s); the stable window fifty times the mean run time,
-    or ten start-up times (2 s to 600 s).
+    The windows are as long as the group's own times make sense of: the panic window twice the mean run time
+    (0.2 s to 30 s); the stable window fifty times the mean run time, or ten start-up times if that is longer
+    (2 s to 600 s).
     """
 
     group: str

@@ -6,10 +6,11 @@ A bad policy cannot hurt, because the rules are here and the same for all:
 2. Up fast, but not at once: within one panic window at most as many pools as there are, or four.
 3. After a pool has failed, a wait that doubles with each further one; those that were opened together fail
    together, and what drains may be taken back meanwhile.
-4. Down slowly: only to the highest number wanted within the last two stable windows, which become more each
-   time that a drain came too early; one pool at a time, and only with room in the others for all that runs and
-   waits, unless the policy says that it means it; never in panic, never within a stable window of an addition,
-   never one of the last ``min_pools`` that take jobs.
+4. Down slowly: only to the highest number wanted within the last two stable windows, one pool at a time, never
+   in panic, never within a stable window of an addition, never one of the last ``min_pools`` that take jobs, and
+   only with room in the others for all that runs and waits, unless the policy says that it means it. An addition
+   soon after a drain shows that the group forgot too early: its memory doubles, up to sixteen stable windows; one
+   that comes late halves it again.
 5. An addition that did not raise the throughput (`effect`) is undone, and not tried again for a while that
    doubles each time.
 

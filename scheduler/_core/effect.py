@@ -47,15 +47,18 @@ class Effect:
     #: Slots in use, summed over the looks since then, and how many looks those are.
     used: int = 0
     looks: int = 0
+    #: The fewest slots in use at any of them: what ran out of jobs must not be blamed for it.
+    least: float = math.inf
 
     def begin(self, now: float, ended: int) -> None:
         """Measure from now on."""
-        self.since, self.ended, self.used, self.looks = now, ended, 0, 0
+        self.since, self.ended, self.used, self.looks, self.least = now, ended, 0, 0, math.inf
 
     def saw(self, load: Load) -> None:
         """Take note of one more look."""
         self.used += load.in_use
         self.looks += 1
+        self.least = min(self.least, load.in_use)
 
 
 @attrs.frozen
@@ -90,6 +93,7 @@ def judge(effect: Effect, load: Load, ended: int, panic: float, stable: float) -
         return Verdict(None, "the slots it added are gone again")
     used = effect.used / effect.looks
     wider = used / effect.slots - 1
+    busy_all_along = effect.least >= (1 + WIDER_MIN) * effect.slots
     if wider < WIDER_MIN:
         return Verdict(None, _TOO_SHORT)
     gain = count / seconds / effect.rate - 1
@@ -101,6 +105,8 @@ def judge(effect: Effect, load: Load, ended: int, panic: float, stable: float) -
     )
     if gain - spread >= SHARE * wider:
         return Verdict(True, found)
+    if not busy_all_along:
+        return Verdict(None, _TOO_SHORT)
     if gain + spread < SHARE * wider and not (effect.rough and wider < 0.5):
         return Verdict(False, found)
     return Verdict(None, f"unclear: {found}") if last else None

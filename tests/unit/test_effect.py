@@ -96,6 +96,13 @@ def test_slots_in_use_are_what_counts_and_not_slots_there_are():
     assert [True, False] == [half.helped, idle.helped]
 
 
+def test_slots_that_ran_out_of_jobs_are_not_blamed():
+    """At the end of a batch the throughput falls to nothing, and no pool can help it."""
+    found = judge(an_effect(used=12, looks=2, least=4), a_load(), 300, PANIC, STABLE)
+
+    assert (None, True) == (found.helped, "worked off" in found.text)
+
+
 def test_it_is_too_early_before_the_first_jobs_in_the_new_slots_could_end():
     """A job that runs for ten seconds has gained nothing in the first nine."""
     assert judge(an_effect(), a_load(run_time=10.0), 400, PANIC, STABLE) is None
@@ -108,7 +115,7 @@ def test_what_it_saw_is_averaged_over_the_looks():
     for in_use in (2, 4):
         effect.saw(a_load(in_use=in_use))
 
-    assert (5.0, 100, 6, 2) == (effect.since, effect.ended, effect.used, effect.looks)
+    assert (5.0, 100, 6, 2, 2) == (effect.since, effect.ended, effect.used, effect.looks, effect.least)
 
 
 def test_slots_that_are_gone_again_are_not_judged():
