@@ -46,6 +46,7 @@ from ._core.events import (
     WorkerStarted,
 )
 from ._core.job import Attempt, Priority
+from ._core.limits import Limit
 from ._core.states import JobState, PoolState
 from ._core.statistics import Histogram, PoolStatistics, Statistics
 from ._current import CurrentJob, JobLogFilter, current_job
@@ -91,6 +92,7 @@ __all__ = [
     "JobStarted",
     "JobState",
     "JobSubmitted",
+    "Limit",
     "NoEligiblePool",
     "Phase",
     "PolicyFailed",

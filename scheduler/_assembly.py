@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterable, Sequence
 
 from policies.admission import Block
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RoutingPolicy
@@ -15,6 +16,7 @@ from pools.thread_pool import ThreadPool
 
 from ._core.core import Core
 from ._core.job import JobOptions, Line
+from ._core.limits import Limit
 from ._core.pool_table import GroupRecord
 from ._group import PoolGroup
 from ._options import check_whole, need_method
@@ -31,6 +33,7 @@ def make_core(
     ordering: OrderingPolicy | None,
     routing: RoutingPolicy | None,
     seed: int | None,
+    limits: Iterable[Limit] = (),
 ) -> Core:
     """Return a core with these groups and no pool yet; None means the default policy."""
     check_whole("capacity=", capacity, at_least=1)
@@ -47,7 +50,20 @@ def make_core(
         ordering=ordering,
         routing=routing,
         uniform=random.Random(seed),  # jitter and routing need no secrecy
+        limits=_checked(limits),
     )
+
+
+def _checked(limits: object) -> tuple[Limit, ...]:
+    """Return the limits a constructor was given; raise TypeError for anything else."""
+    given = (limits,) if isinstance(limits, Limit) or not isinstance(limits, Iterable) else tuple(limits)
+    for limit in given:
+        if isinstance(limits, Limit) or not isinstance(limit, Limit):
+            raise TypeError(
+                f"limits= must be a list of Limit(...) values, not {reprlib.repr(limits)}; "
+                "write limits=[Limit(tenant='a', concurrency=4)]"
+            )
+    return given
 
 
 def as_groups(given: tuple[PoolGroup | PoolRecipe | int, ...]) -> tuple[PoolGroup, ...]:
@@ -83,7 +99,7 @@ def line_for(core: Core, options: JobOptions, *, coroutine: bool) -> Line | None
         for group in core.pools.groups.values()
         if group.takes(options.priority, options.tags, coroutine=coroutine)
     )
-    return core.queue.line(groups) if groups else None
+    return core.queue.line(groups, core.lots.of(options)) if groups else None
 
 
 def why_not_eligible(core: Core, options: JobOptions, *, coroutine: bool) -> str:

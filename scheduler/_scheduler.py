@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import reprlib
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
@@ -19,6 +19,7 @@ from pools.contract import PoolRecipe
 from ._assembly import DEFAULT_CAPACITY, as_groups, make_core
 from ._clock import Clock, SystemClock
 from ._core.job import JobOptions
+from ._core.limits import Limit
 from ._core.pool_table import GroupRecord, PoolRecord
 from ._core.states import PoolState
 from ._core.statistics import PoolStatistics, Statistics
@@ -60,7 +61,8 @@ class Scheduler(Submitter):
 
     `capacity` bounds the jobs that wait (default 1,048,576); `admission` says what happens beyond
     (default `Block`), `ordering` who goes first (`StrictPriority`), `routing` which pool
-    (`LeastLoaded`), `retry` what happens to failures (`NoRetry`). `seed` fixes the dice.
+    (`LeastLoaded`), `retry` what happens to failures (`NoRetry`), `limits` how many jobs of a tenant or tag
+    may run at once or start a second (`Limit`; none). `seed` fixes the dice.
     `check_invariants` checks the whole state in every eventful turn: slow, for debugging.
 
     It is a `concurrent.futures.Executor`; use it in ``with`` or ``async with``. A scheduler that is
@@ -76,6 +78,7 @@ class Scheduler(Submitter):
         ordering: OrderingPolicy | None = None,
         routing: RoutingPolicy | None = None,
         retry: RetryPolicy | None = None,
+        limits: Iterable[Limit] = (),
         name: str | None = None,
         clock: Clock | None = None,
         seed: int | None = None,
@@ -94,6 +97,7 @@ class Scheduler(Submitter):
                 ordering=ordering,
                 routing=routing,
                 seed=seed,
+                limits=limits,
             ),
             SystemClock() if clock is None else clock,
             {group.name: group.pool for group in pool_groups},

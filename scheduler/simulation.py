@@ -20,6 +20,7 @@ from ._core.core import Core
 from ._core.events import Event
 from ._core.invariants import check
 from ._core.job import Attempt, Job, JobOptions, Line
+from ._core.limits import Limit
 from ._core.pool_table import PoolRecord, Slot
 from ._core.statistics import PoolStatistics, Statistics
 from ._errors import JobInterrupted, NoEligiblePool, QueueFull
@@ -78,6 +79,7 @@ class Simulator:
         ordering: OrderingPolicy | None = None,
         routing: RoutingPolicy | None = None,
         retry: RetryPolicy | None = None,
+        limits: Iterable[Limit] = (),
         seed: int = 0,
         check_every: int = 0,
     ) -> None:
@@ -89,6 +91,7 @@ class Simulator:
             ordering=ordering,
             routing=routing,
             seed=seed,
+            limits=limits,
         )
         self.now = 0.0
         self._options = JobOptions(retry=check_retry(retry))

@@ -16,6 +16,8 @@ from .dispatcher import Dispatcher
 from .front_queue import FrontQueue
 from .gate import Gate
 from .job import Job
+from .limits import Limit
+from .parking import Lots
 from .pool_table import GroupRecord, PoolRecord, PoolTable, Slot
 from .retrier import Retrier
 from .states import TRANSITIONS, JobState, PoolState
@@ -61,8 +63,11 @@ class Books:
         ordering: OrderingPolicy,
         routing: RoutingPolicy,
         uniform: Uniform,
+        limits: Iterable[Limit] = (),
     ) -> None:
-        self.queue = FrontQueue(capacity, few_keys=getattr(ordering, "few_keys", False))
+        #: Limits by tenant and tag, and whom they keep waiting.
+        self.lots = Lots(limits, self)
+        self.queue = FrontQueue(capacity, few_keys=getattr(ordering, "few_keys", False), lots=self.lots)
         self.timers = Timers()
         self.pools = PoolTable()
         for group in groups:

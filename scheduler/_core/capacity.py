@@ -36,7 +36,7 @@ class Capacity(FullQueue):
         self.pools.move(pool, PoolState.ACCEPTING)
         if pool.group.broken is not None:  # a new pool makes it whole
             pool.group.broken = None
-            for line in pool.group.lines:
+            for line in self.queue.every_line():
                 line.look()
         self.dispatch(now)
 
@@ -84,7 +84,7 @@ class Capacity(FullQueue):
         group = pool.group
         if not group.capacity_pools():
             group.broken, group.why_broken = error, why
-            for line in group.lines:
+            for line in self.queue.every_line():
                 line.look()
         self.stop_if_empty(pool, now)
         return self.fail_some(now)
@@ -98,7 +98,7 @@ class Capacity(FullQueue):
                 for job in list(islice(line, room)):
                     self.settle(job, FAILED, self.broken(line.groups), now)
                     room -= 1
-                if line.best is not None:
+                if len(line):
                     return True
         return False
 

@@ -1,8 +1,9 @@
 """Whether a job that waits for a job would wait for ever.
 
 A wait without a limit is for ever if nothing that it needs can move by itself. A job that runs needs its own
-slot to go on; one that does not, any slot of its line; one at the door, any start that takes room in the
-front queue. A slot that stands still needs what the job needs that it waits for. If nobody reached from there
+slot to go on; one that does not, any slot of its line and, of each limit without room, any slot that holds
+it; one at the door, any start that takes room in the front queue. A slot that stands still needs what the
+job needs that it waits for. If nobody reached from there
 can go on by itself, nobody ever will: one slot that is free, or computes, or waits with a limit, and the
 answer is no. (A waits-for graph in which nobody escapes: Holt 1972, for resources of several units.)
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from .front_queue import FrontQueue
 from .job import Job, Line
+from .limits import LimitRecord
 from .pool_table import Slot
 from .timers import TimerKind, Timers
 
@@ -22,23 +24,51 @@ _BEFORE_START = (TimerKind.DELAY, TimerKind.BACKOFF)
 def is_stuck(job: Job, queue: FrontQueue, timers: Timers) -> bool:
     """Whether waiting for `job` would be for ever. Cost: O(slots reached); asked only by jobs that wait."""
     awaited = [job]
-    seen: set[object] = {job}
+    needs: dict[Job, tuple[tuple[Slot, ...], ...]] = {}
+    moving: set[Job] = set()
     for thing in awaited:  # which grows meanwhile
-        places = _places(thing, queue, timers)
-        if places is None:
-            return False
-        for place in places:
-            if place in seen:
-                continue
-            seen.add(place)
-            for slot in _slots(place):
-                following = (slot.pool.standstill or slot).waits_for
-                if following is None:
-                    return False
-                if following not in seen:
-                    seen.add(following)
-                    awaited.append(following)
-    return True
+        ways = _ways(thing, queue, timers)
+        if ways is None or all(any(_follows(slot) is None for slot in slots) for slots in ways):
+            moving.add(thing)
+            if thing is job:
+                return False
+            continue
+        needs[thing] = ways
+        for slot in dict.fromkeys(slot for slots in ways for slot in slots):
+            following = _follows(slot)
+            if following is not None and following not in needs and following not in moving:
+                awaited.append(following)
+    before = -1
+    while before < len(moving):  # until nobody else can go on because somebody can
+        before = len(moving)
+        for thing, ways in needs.items():
+            if all(any(_follows(slot) is None or _follows(slot) in moving for slot in slots) for slots in ways):
+                moving.add(thing)
+    return job not in moving
+
+
+def _follows(slot: Slot) -> Job | None:
+    """Return the job that a slot waits for; None if it goes on by itself."""
+    return (slot.pool.standstill or slot).waits_for
+
+
+def _ways(job: Job, queue: FrontQueue, timers: Timers) -> tuple[tuple[Slot, ...], ...] | None:
+    """Return slots, one of each lot of which a job needs to go on; None if it has, or will by itself."""
+    places = _places(job, queue, timers)
+    if places is None:
+        return None
+    slots = tuple(dict.fromkeys(slot for place in places for slot in _slots(place)))
+    if not job.id or isinstance(job.slot, Slot):
+        return (slots,)
+    full = [record for record in job.line.limits if record.held >= record.concurrency]
+    return (slots, *(holders for record in full if (holders := _holders(record, queue)) is not None))
+
+
+def _holders(record: LimitRecord, queue: FrontQueue) -> tuple[Slot, ...] | None:
+    """Return the slots whose calls hold a limit; None if some lie ahead, or run elsewhere, and may give it back."""
+    slots = dict.fromkeys(slot for bundle in queue.lots.bundles for slot in _slots(bundle))
+    holders = tuple(slot for slot in slots if slot.job is not None and record in slot.job.line.limits)
+    return holders if len(holders) == record.held else None
 
 
 def _places(job: Job, queue: FrontQueue, timers: Timers) -> tuple[Slot | Line, ...] | None:
@@ -51,7 +81,7 @@ def _places(job: Job, queue: FrontQueue, timers: Timers) -> tuple[Slot | Line, .
     if not job.id:  # at the door
         if any(timer.kind not in _BEFORE_START for timer in timers):  # somebody's limit will make room
             return None
-        lines += [line for line in queue.lines.values() if line.best is not None]
+        lines += [line for line in queue.lines.values() if len(line)]
         lines += [timer.job.line for timer in timers]
     if not any(group.pools for line in lines for group in line.groups):
         return None  # a pool may come

@@ -9,6 +9,8 @@ Theory of operation
     - `KeyLine` when nearly every job has a key of its own (ageing, deadlines, fair shares):
       a `SortedList` of ``(key, arrival, job)``. Push and pop 0.7 µs at 1,000 waiting, 1.5 at 1,000,000.
 
+    Jobs under limits have lines of their own, in one bundle for the same groups: see `parking`.
+
 Guarantees
     - Jobs leave by key, then by arrival. A job that comes back (retry) has kept both.
     - `Line.best` is None exactly when the line holds no waiting job.
@@ -20,12 +22,17 @@ its state, until it surfaces at an end or tombstones make up half the run and ar
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
+
+from typing import Any
 
 from sortedcontainers import SortedDict, SortedList
 
 from .job import Job, Line
+from .limits import LimitRecord
+from .parking import Bundle, Lots
 from .pool_table import GroupRecord
 from .states import WAITING
 
@@ -64,6 +71,8 @@ class LevelLine:
     """A line for orderings with few distinct keys: a sorted dictionary of runs of equals."""
 
     __slots__ = ("_runs", "best", "broken", "groups", "taken")
+
+    limits: tuple[LimitRecord, ...] = ()
 
     def __init__(self, groups: tuple[GroupRecord, ...]) -> None:
         self.groups = groups
@@ -197,6 +206,8 @@ class KeyLine:
 
     __slots__ = ("_places", "best", "broken", "groups", "taken")
 
+    limits: tuple[LimitRecord, ...] = ()
+
     def __init__(self, groups: tuple[GroupRecord, ...]) -> None:
         self.groups = groups
         self.broken = all(group.broken is not None for group in groups)
@@ -260,27 +271,36 @@ class FrontQueue:
     taken back, so ``held`` may exceed ``capacity`` by at most the number of slots.
     """
 
-    __slots__ = ("_line_type", "capacity", "held", "lines")
+    __slots__ = ("_line_type", "capacity", "held", "lines", "lots")
 
-    def __init__(self, capacity: int, *, few_keys: bool) -> None:
+    def __init__(self, capacity: int, *, few_keys: bool, lots: Lots) -> None:
         self.capacity = capacity
         self.held = 0
-        self.lines: dict[tuple[int, ...], LevelLine | KeyLine] = {}
+        #: Lines of jobs without limits, and bundles of lines of those with limits.
+        self.lines: dict[tuple[int, ...], Line] = {}
+        self.lots = lots
         self._line_type: type[LevelLine | KeyLine] = LevelLine if few_keys else KeyLine
 
-    def line(self, groups: tuple[GroupRecord, ...]) -> Line:
-        """Return the line of jobs that exactly these groups may take, opening it on first use."""
+    def line(self, groups: tuple[GroupRecord, ...], limits: tuple[LimitRecord, ...] = ()) -> Line:
+        """Return the line of jobs that exactly these groups may take, under exactly these limits."""
         indexes = tuple(group.index for group in groups)
-        line = self.lines.get(indexes)
+        if limits:
+            indexes = (*indexes, -1)
+        line: Any = self.lines.get(indexes)
         if line is None:
-            line = self.lines[indexes] = self._line_type(groups)
+            line = self.lots.bundle(groups, self._line_type) if limits else self._line_type(groups)
+            self.lines[indexes] = line
             for group in groups:
                 group.lines.append(line)
-        return line
+        return line.line(limits) if limits else line  # type: ignore[no-any-return]
+
+    def every_line(self) -> Iterator[Any]:
+        """Iterate over the lines that jobs wait in, those under limits one by one."""
+        return itertools.chain((line for line in self.lines.values() if not isinstance(line, Bundle)), self.lots.lines())
 
     def mend(self, torn: Job | None) -> None:
         """Lay every line anew without the job of a torn turn. Cost: O(n)."""
-        for line in self.lines.values():
+        for line in self.every_line():
             jobs = line.salvage()
             if line.taken is not None:  # popped, and not yet bound to a slot
                 jobs.append(line.taken)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 from policies.contracts import Admission
 
@@ -17,8 +18,8 @@ from .._errors import JobInterrupted
 from . import events
 from .books import Books
 from .front_queue import order
-from .job import Attempt, Job
-from .pool_table import Slot
+from .job import Attempt, Job, Line
+from .pool_table import PoolRecord, Slot
 from .states import (
     BACKING_OFF,
     CANCELLED,
@@ -51,7 +52,12 @@ class MainPath(Books, ABC):
         line = job.line
         options = job.options
         queue = self.queue
-        if line.best is None and not options.delay and not self.paused:
+        if (
+            line.best is None
+            and not options.delay
+            and not self.paused
+            and not (line.limits and self._no_room(line, now))
+        ):
             slot = self.dispatcher.take_slot(line, job)
             if slot is not None:
                 self._admit(job, now)
@@ -122,7 +128,7 @@ class MainPath(Books, ABC):
             since = now if job.options.delay else job.submitted_at  # it may have stood at the door
             self.arm(since + job.options.queue_timeout, TimerKind.QUEUE_TIMEOUT, job)
         line = job.line
-        if line.best is None and not self.paused:
+        if line.best is None and not self.paused and not (line.limits and self._no_room(line, now)):
             slot = self.dispatcher.take_slot(line, job)
             if slot is not None:
                 self._start(job, slot, now)
@@ -141,14 +147,48 @@ class MainPath(Books, ABC):
     def overtake(self, job: Job) -> None:
         """Have those taken back that lie ahead and would start later than `job`, the first of its line. Cost: O(slots)."""
         place = order(job)
-        for group in job.line.groups:
-            for pool in group.pools:
-                for slot in pool.all_slots:
-                    if slot.ahead and order(slot.ahead[-1]) > place:
-                        self.left.recalls.append(slot)
-                        self.dirty = True
+        limits = job.line.limits
+        if limits and job.line.blocker(now := self.now) is not None:  # type: ignore[attr-defined]
+            # No slot would help it, only what holds the limits that have no room.
+            limits = [record for record in limits if not record.has_room(now)]
+            pools: Iterable[PoolRecord] = self.pools
+        else:
+            limits, pools = (), (pool for group in job.line.groups for pool in group.pools)
+        for pool in pools:
+            for slot in pool.all_slots:
+                if slot.ahead and order(slot.ahead[-1]) > place:
+                    if limits and not any(record in other.line.limits for record in limits for other in slot.ahead):
+                        continue
+                    self.left.recalls.append(slot)
+                    self.dirty = True
+
+    def _no_room(self, line: Line, now: float) -> bool:
+        """Whether a job that comes to a line under limits must wait there, after who waited for a token that has come."""
+        if self.lots.next_token() <= now:
+            self.accrue(now)
+        return line.best is not None or line.blocker(now) is not None  # type: ignore[attr-defined]
+
+    def accrue(self, now: float) -> None:
+        """Let jobs start that waited for a token which has come."""
+        self.lots.accrue(now)
+        if self.lots.woken:
+            self.meet(now)
+
+    def meet(self, now: float) -> None:
+        """Let jobs whose limits have room again meet the slots that are free, and overtake what lies ahead."""
+        woken, self.lots.woken = self.lots.woken, []
+        if any(group.free for line in woken for group in line.groups):
+            self.dispatch(now)
+        if self.ahead:
+            for line in woken:
+                head = line.peek()
+                if head is not None:
+                    self.overtake(head)
 
     def _start(self, job: Job, slot: Slot, now: float) -> None:
+        line = job.line
+        if line.limits and job.slot is not slot:  # what lay ahead holds them already
+            self.lots.hold(line, now)
         # No call up to the blank line: an interrupt (Ctrl-C) leaves all of it or nothing.
         job.state = RUNNING
         job.slot = slot
@@ -158,7 +198,7 @@ class MainPath(Books, ABC):
         slot.attempt = job.attempt
         slot.begun = 0
         slot.interrupted = None
-        job.line.taken = None
+        line.taken = None
 
         options = job.options
         meter = slot.meter = slot.pool.group.meters[options.priority]
@@ -189,12 +229,16 @@ class MainPath(Books, ABC):
         job = slot.job
         if job is None or job.slot is not slot:
             slot.job = None
+            if job is not None and job.line.limits:
+                self._give_back(job.line, now)
             self._late(job, slot, now)
             return
         slot.meter.runs.append(now - job.started_at)
         if error is not None:
             self._failed(job, slot, error, now)
             slot.job = None
+            if job.line.limits:
+                self._give_back(job.line, now)
             return
         # No call up to the blank line, see `_start`. The outcome comes before the state, because
         # `JobHandle.result` reads both without the lock.
@@ -204,10 +248,20 @@ class MainPath(Books, ABC):
         self.ledger.succeeded += 1
         slot.job = None
 
+        if job.line.limits:
+            self._give_back(job.line, now)
         if not job.options.untimed:
             self.timers.disarm(job)
         if self.observed:
             self.emit(events.JobSettled(time=now, job_id=job.id, state=SUCCEEDED, attempts=job.attempt))
+
+    def _give_back(self, line: Line, now: float) -> None:
+        """Give back what a call held of its limits, and let those start that waited for it."""
+        self.lots.release(line)
+        if self.lots.woken:
+            self.meet(now)
+        if self.gate.door:
+            self._open_door(now)
 
     def refill(self, slot: Slot, now: float) -> Job | None:
         """Give a held slot its next job, or free it. Cost: O(lines of the group)."""
@@ -330,6 +384,10 @@ class MainPath(Books, ABC):
             self.emit(events.JobSettled(time=now, job_id=job.id, state=state, attempts=job.attempt))
         if open_door and self.gate.door:
             self._open_door(now)
+
+    @abstractmethod
+    def dispatch(self, now: float) -> None:
+        """Start waiting jobs as long as any of them has a free slot: `Capacity`."""
 
     @abstractmethod
     def _full(self, job: Job, now: float) -> Slot | Admission | None:

@@ -1,0 +1,442 @@
+"""Where jobs under limits wait, so that those without room hold up nobody and cost nothing.
+
+Theory of operation
+    Jobs that the same groups may take and that are under the same limits form a line of their own. The
+    lines of the same groups form a *bundle*, which is what the dispatcher sees: a line whose head is the
+    first of the heads of its *open* lines. A line that comes to the front and has no room is *parked* at
+    the limit that has none, and looked at again when that has room: a call returns, or a token comes.
+
+    Room for one wakes one: the parked line whose head is first. When it has started its job, or turns
+    out to have no room elsewhere, the next is woken as long as there is room. So nobody scans what cannot
+    start, and a tag shared by ten thousand tenants costs no more than one.
+
+Guarantees
+    - While a limit has room, each line parked there comes behind an open line under it in its bundle, so
+      the first of the open lines that has room is the first of all that have.
+    - While a group has a free slot, its bundles have no open line: all have started or are parked.
+    - A line in which nobody waits is in no bundle; it and its limits are forgotten when no submitter and
+      no job knows them. A limit with tokens not yet saved up again is remembered until it has.
+    - Every operation is O(log lines), amortised.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from heapq import heapify, heappop, heappush
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+from .job import Job, JobOptions, Line
+from .limits import Limit, LimitRecord
+from .pool_table import GroupRecord
+
+#: Stale entries a heap may hold beside as many as it has lines. Arbitrary.
+_STALE_MAX = 32
+#: Limits with tokens to be saved up that are remembered before the first look. Arbitrary.
+_REMEMBERED = 64
+#: Limits whose tokens are handled in one turn; what is left is due at once in the next (law 5). Arbitrary.
+_TOKENS_PER_TURN = 256
+
+
+class Turn(Protocol):
+    """What is known of the turn that is being taken."""
+
+    now: float
+    dirty: bool
+
+
+class LimitedLine(Line, Protocol):
+    """A line of jobs under limits."""
+
+    bundle: Bundle
+    #: Where its head may be found; None while nobody waits.
+    where: Heads | None
+    #: The arrival of the head that was put there last.
+    shown: int
+
+    def blocker(self, now: float) -> LimitRecord | None:
+        """Return the first limit that has no room, or None."""
+
+
+class Heads:
+    """Lines by their heads: a heap in which stale entries stay until they surface, or outnumber the others."""
+
+    __slots__ = ("_heap", "record", "size")
+
+    def __init__(self, record: LimitRecord | None) -> None:
+        #: The limit at which these lines are parked; None for open ones.
+        self.record = record
+        self.size = 0
+        self._heap: list[tuple[float, int, LimitedLine]] = []
+
+    def show(self, line: LimitedLine) -> None:
+        """Put a line that belongs here at the place of its head. Cost: O(log n)."""
+        head = line.peek()
+        assert head is not None
+        line.shown = head.arrival
+        heappush(self._heap, (head.key, head.arrival, line))
+        if len(self._heap) > 2 * self.size + _STALE_MAX:
+            self._heap = [entry for entry in dict.fromkeys(self._heap) if self._current(entry)]
+            heapify(self._heap)
+
+    def first(self) -> LimitedLine | None:
+        """Return the line whose head is first, or None. Cost: O(log n) amortised."""
+        heap = self._heap
+        while heap:
+            entry = heap[0]
+            line = entry[2]
+            if self._current(entry):
+                head = line.peek()
+                if head is not None and head.arrival == entry[1]:
+                    return line
+                heappop(heap)
+                if head is not None:
+                    self.show(line)
+                    heap = self._heap
+            else:
+                heappop(heap)
+        return None
+
+    def _current(self, entry: tuple[float, int, LimitedLine]) -> bool:
+        return entry[2].where is self and entry[2].shown == entry[1]
+
+
+class Bundle:
+    """The lines of the same groups whose jobs are under limits; to the dispatcher, one line."""
+
+    __slots__ = ("_kind", "_lots", "groups", "known", "limits", "occupied", "open", "taken")
+
+    def __init__(self, groups: tuple[GroupRecord, ...], lots: Lots, kind: type[Any]) -> None:
+        self.groups = groups
+        self.limits: tuple[LimitRecord, ...] = ()
+        self.taken: Job | None = None
+        self._lots = lots
+        self._kind = limited(kind)
+        self.open = Heads(None)
+        #: Lines in which somebody waits.
+        self.occupied: dict[LimitedLine, None] = {}
+        #: Every line that a submitter or a job knows.
+        self.known: WeakValueDictionary[tuple[LimitRecord, ...], Any] = WeakValueDictionary()
+
+    def line(self, limits: tuple[LimitRecord, ...]) -> LimitedLine:
+        """Return the line of jobs under exactly these limits."""
+        line: LimitedLine | None = self.known.get(limits)
+        if line is None:
+            line = self._kind(self.groups)
+            line.bundle, line.limits, line.where, line.shown = self, limits, None, 0
+            self.known[limits] = line
+        return line
+
+    def headed(self, line: LimitedLine, *, worse: bool) -> None:
+        """Take note that a line may have another head, which comes later than the one before if `worse`."""
+        head = line.peek()
+        where = line.where
+        if head is None:
+            if where is not None:
+                self._lots.move(line, None)
+                del self.occupied[line]
+        elif where is None:
+            self.occupied[line] = None
+            self._lots.place(line)
+            return
+        elif line.shown != head.arrival:
+            if where.record is not None and where.record.has_room(self._lots.turn.now):
+                self._lots.place(line)
+            else:
+                where.show(line)
+        if worse and where is self.open:
+            self._lots.pass_on(line)
+
+    # What the dispatcher sees
+
+    def top(self) -> LimitedLine | None:
+        """Return the open line whose head is next, or None; those before it without room are parked."""
+        lots = self._lots
+        while (line := self.open.first()) is not None:
+            blocker = line.blocker(lots.turn.now)
+            if blocker is None:
+                return line
+            lots.park(line, blocker)
+            lots.pass_on(line)
+        return None
+
+    @property
+    def best(self) -> Job | None:
+        """The job that is next of those that have room, or None."""
+        return self.peek()
+
+    @property
+    def broken(self) -> bool:
+        """No group can run these jobs any more."""
+        return all(group.broken is not None for group in self.groups)
+
+    def peek(self) -> Job | None:
+        """Return the job that is next of those that have room, or None."""
+        line = self.top()
+        return None if line is None else line.peek()
+
+    def pop(self) -> Job | None:
+        """Remove and return the job that is next of those that have room, or None."""
+        line = self.top()
+        return None if line is None else line.pop()
+
+    def worst(self) -> Job | None:
+        """Return the job that would start last, with room or without, or None. Cost: O(lines)."""
+        worst = [job for line in self.occupied if (job := line.worst()) is not None]
+        return max(worst, key=lambda job: (job.key, job.arrival), default=None)
+
+    def look(self) -> None:
+        """See again whether any group can still run these jobs."""
+        for line in list(self.known.values()):
+            line.look()
+
+    def push(self, job: Job) -> None:
+        """Add a waiting job to its line."""
+        job.line.push(job)
+
+    def push_back(self, job: Job) -> None:
+        """Return a job to its line."""
+        job.line.push_back(job)
+
+    def discard(self, job: Job) -> None:
+        """Forget a job whose state has already left WAITING."""
+        job.line.discard(job)
+
+    def __len__(self) -> int:
+        return sum(len(line) for line in self.occupied)
+
+    def __iter__(self) -> Iterator[Job]:
+        for line in self.occupied:
+            yield from line
+
+
+class Lots:
+    """Every limit and whom it keeps waiting.
+
+    `woken` collects lines that have been opened again: whoever ends the turn lets them meet free slots.
+    """
+
+    __slots__ = ("_each", "_fixed", "_look_at", "_number", "_remembered", "_tokens", "bundles", "limits", "turn", "woken")
+
+    def __init__(self, limits: Iterable[Limit], turn: Turn) -> None:
+        self.limits: Sequence[Limit] = tuple(limits)
+        self.turn = turn
+        self.bundles: list[Bundle] = []
+        self.woken: list[LimitedLine] = []
+        self._fixed: dict[tuple[int, str], LimitRecord] = {}
+        self._each: WeakValueDictionary[tuple[int, str], LimitRecord] = WeakValueDictionary()
+        #: What nobody may know any more, and must not be forgotten yet.
+        self._remembered: dict[LimitRecord, None] = {}
+        self._look_at = _REMEMBERED
+        #: When a token comes that somebody waits for: moment, number, limit. May hold stale entries.
+        self._tokens: list[tuple[float, int, LimitRecord]] = []
+        self._number = 0
+
+    def of(self, options: JobOptions) -> tuple[LimitRecord, ...]:
+        """Return the limits that a job with these options is under, in the order in which they were given."""
+        records = []
+        for number, limit in enumerate(self.limits):
+            name = limit.name_for(options)
+            if name is not None:
+                known: Any = self._each if limit.tenant == "*" else self._fixed
+                record = known.get((number, name))
+                if record is None:
+                    record = known[number, name] = LimitRecord.of(limit, name)
+                records.append(record)
+        return tuple(records)
+
+    def bundle(self, groups: tuple[GroupRecord, ...], kind: type[Any]) -> Bundle:
+        """Return a new bundle of lines of this kind."""
+        bundle = Bundle(groups, self, kind)
+        self.bundles.append(bundle)
+        return bundle
+
+    # Taking and giving back
+
+    def hold(self, line: Any, now: float) -> None:
+        """Take from every limit of a job that starts or is laid ahead. Cost: O(limits of the line)."""
+        for record in line.limits:
+            record.take(now)
+            if record.interval and record.of_each:
+                self._remember(record, now)
+        self.pass_on(line)
+
+    def release(self, line: Any, *, token: bool = False) -> None:
+        """Give back what a job held; its tokens too if it never began. Cost: O(limits · log lines)."""
+        for record in line.limits:
+            record.give_back(token=token)
+        now = self.turn.now
+        for record in line.limits:
+            if record.waiting:
+                self._wake(record, now)
+
+    def _remember(self, record: LimitRecord, now: float) -> None:
+        self._remembered[record] = None
+        if len(self._remembered) > self._look_at:
+            self._remembered = {known: None for known in self._remembered if not known.saved_up(now)}
+            self._look_at = max(_REMEMBERED, 2 * len(self._remembered))
+
+    # Moving lines
+
+    def place(self, line: LimitedLine) -> None:
+        """Open a line, or park it at the limit that has no room."""
+        blocker = line.blocker(self.turn.now)
+        if blocker is None:
+            self.move(line, line.bundle.open)
+        else:
+            self.park(line, blocker)
+
+    def park(self, line: LimitedLine, record: LimitRecord) -> None:
+        """Park a line at a limit that has no room."""
+        heads = record.parked.get(line.bundle)
+        if heads is None:
+            heads = record.parked[line.bundle] = Heads(record)
+        self.move(line, heads)
+        self._arm(record)
+
+    def move(self, line: LimitedLine, heads: Heads | None) -> None:
+        """Have a line in another place, or in none."""
+        before = line.where
+        if before is not None:
+            before.size -= 1
+            if before.record is not None:
+                before.record.waiting -= 1
+                if not before.record.waiting and before.record.of_each:
+                    before.record.parked = {}  # or it would hold itself in memory
+        line.where = heads
+        if heads is not None:
+            heads.size += 1
+            if heads.record is not None:
+                heads.record.waiting += 1
+            heads.show(line)
+
+    def pass_on(self, line: LimitedLine) -> None:
+        """Let the next one have the room that this line has left, where there is any."""
+        now = self.turn.now
+        for record in line.limits:
+            if record.waiting:
+                self._wake(record, now, line.bundle)
+
+    def _wake(self, record: LimitRecord, now: float, bundle: Bundle | None = None) -> None:
+        """Open the first of the lines parked at a limit that has room, in one bundle or in each."""
+        if not record.has_room(now):
+            self._arm(record)
+            return
+        for its_bundle in (bundle,) if bundle is not None else tuple(record.parked):
+            heads: Heads | None = record.parked.get(its_bundle)
+            line = None if heads is None else heads.first()
+            if line is not None:
+                self.move(line, line.bundle.open)
+                self.woken.append(line)
+
+    # Time
+
+    def _arm(self, record: LimitRecord) -> None:
+        """Have the limit looked at when its next token comes, if a token is what it lacks."""
+        when = record.ready_at
+        if record.armed != when and when > self.turn.now and record.held < record.concurrency:
+            record.armed = when
+            self._number += 1
+            heappush(self._tokens, (when, self._number, record))
+            self.turn.dirty = True
+
+    def next_token(self) -> float:
+        """Return when a token comes that somebody waits for, infinity if never. Cost: O(1) amortised."""
+        tokens = self._tokens
+        while tokens:
+            when, _, record = tokens[0]
+            if record.armed == when:
+                if record.waiting:
+                    return when
+                record.armed = math.inf
+            heappop(tokens)
+        return math.inf
+
+    def accrue(self, now: float) -> None:
+        """Open lines that waited for a token which has come, at most _TOKENS_PER_TURN."""
+        for _ in range(_TOKENS_PER_TURN):
+            if self.next_token() > now:
+                return
+            _, _, record = heappop(self._tokens)
+            record.armed = math.inf
+            self._wake(record, now)
+
+    # The whole
+
+    def lines(self) -> list[LimitedLine]:
+        """Return every line that a submitter or a job knows."""
+        return [line for bundle in self.bundles for line in list(bundle.known.values())]
+
+    def limited(self, now: float) -> int:
+        """Return how many waiting jobs have no room. Cost: O(lines in which somebody waits)."""
+        return sum(
+            len(line)
+            for bundle in self.bundles
+            for line in bundle.occupied
+            if line.blocker(now) is not None
+        )
+
+    def records(self) -> list[LimitRecord]:
+        """Return every limit that somebody knows."""
+        return [*self._fixed.values(), *self._each.values()]
+
+    def recount(self, holding: Iterable[Line]) -> None:
+        """Count anew who holds what, and park nobody: each line is placed when it is laid anew. Cost: O(n)."""
+        for record in self.records():
+            record.held = record.waiting = 0
+            record.parked = {}
+            record.armed = math.inf
+        self._tokens, self.woken = [], []
+        for bundle in self.bundles:
+            bundle.open, bundle.occupied = Heads(None), {}
+        for line in self.lines():
+            line.where = None
+        for its_line in holding:
+            for record in its_line.limits:
+                record.held += 1
+
+
+class Limited:
+    """What a line under limits does beside what its kind does: it tells its bundle of every new head."""
+
+    __slots__ = ()
+
+    def blocker(self: Any, now: float) -> LimitRecord | None:
+        """Return the first limit that has no room, or None. Cost: O(limits of the line)."""
+        for record in self.limits:
+            if record.held >= record.concurrency or now < record.ready_at:
+                return record  # type: ignore[no-any-return]
+        return None
+
+    def push(self: Any, job: Job) -> None:
+        """Add a waiting job behind its equals."""
+        super().push(job)  # type: ignore[misc]
+        if self.peek() is job:
+            self.bundle.headed(self, worse=False)
+
+    def push_back(self: Any, job: Job) -> None:
+        """Add a job that was here before, at its old place."""
+        super().push_back(job)  # type: ignore[misc]
+        if self.peek() is job:
+            self.bundle.headed(self, worse=False)
+
+    def pop(self: Any) -> Job | None:
+        """Remove and return the job that is next, or None; whoever pops takes from the limits."""
+        job: Job | None = super().pop()  # type: ignore[misc]
+        if job is not None:
+            self.bundle.headed(self, worse=False)  # `Lots.hold` passes on what room is left
+        return job
+
+    def discard(self: Any, job: Job) -> None:
+        """Forget a job whose state has already left WAITING."""
+        super().discard(job)  # type: ignore[misc]
+        self.bundle.headed(self, worse=True)
+
+
+@cache
+def limited(kind: type[Any]) -> type[Any]:
+    """Return the kind of line that does what `kind` does, under limits."""
+    slots = {"__slots__": ("__weakref__", "bundle", "limits", "shown", "where")}
+    return type(f"Limited{kind.__name__}", (Limited, kind), slots)
