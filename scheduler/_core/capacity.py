@@ -120,6 +120,8 @@ class Capacity(FullQueue):
         """Start waiting jobs as long as any of them has a free slot. Cost: O(lines) a start."""
         if self.paused:
             return
+        if self.lots.limits:
+            self.lots.accrue(now)
         lines = self.queue.lines.values()
         while (line := self.dispatcher.first_startable(lines)) is not None:
             job = line.pop()

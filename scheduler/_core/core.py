@@ -82,7 +82,7 @@ class Core(Ahead):
         self.now = now
         if self.lots.limits:
             if self.lots.next_token() <= now:
-                self.accrue(now)
+                self.meet(now)
             if self.gate.door:
                 self._open_door(now)
         for _ in range(TIMERS_PER_TURN):
@@ -93,6 +93,8 @@ class Core(Ahead):
             self.timers.remove(timer)
             self._due(timer, now)
             self._in_hand = None
+            if self.lots.woken:
+                self.meet(now)
 
     def _due(self, timer: Timer, now: float) -> None:
         job, kind, options = timer.job, timer.kind, timer.job.options

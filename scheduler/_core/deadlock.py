@@ -42,7 +42,9 @@ def is_stuck(job: Job, queue: FrontQueue, timers: Timers) -> bool:
     while before < len(moving):  # until nobody else can go on because somebody can
         before = len(moving)
         for thing, ways in needs.items():
-            if all(any(_follows(slot) is None or _follows(slot) in moving for slot in slots) for slots in ways):
+            if all(
+                any(_follows(slot) is None or _follows(slot) in moving for slot in slots) for slots in ways
+            ):
                 moving.add(thing)
     return job not in moving
 

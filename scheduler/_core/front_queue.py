@@ -25,7 +25,6 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
-
 from typing import Any
 
 from sortedcontainers import SortedDict, SortedList
@@ -296,7 +295,9 @@ class FrontQueue:
 
     def every_line(self) -> Iterator[Any]:
         """Iterate over the lines that jobs wait in, those under limits one by one."""
-        return itertools.chain((line for line in self.lines.values() if not isinstance(line, Bundle)), self.lots.lines())
+        return itertools.chain(
+            (line for line in self.lines.values() if not isinstance(line, Bundle)), self.lots.lines()
+        )
 
     def mend(self, torn: Job | None) -> None:
         """Lay every line anew without the job of a torn turn. Cost: O(n)."""

@@ -50,7 +50,10 @@ class FullQueue(MainPath):
                 )
                 self.settle(victim, SHED, error, now, open_door=False)  # its place is this job's
                 self._admit(job, now)
-                return self._enter(job, now)
+                entered = self._enter(job, now)
+                if self.lots.woken:
+                    self.meet(now)
+                return entered
         self.reject(job, now, "the front queue is full")
         raise QueueFull(
             f"the front queue holds {self.queue.held} jobs and capacity={self.queue.capacity}; "
@@ -68,16 +71,18 @@ class FullQueue(MainPath):
 
     def next_at_door(self) -> float:
         """Return when a token comes that alone keeps somebody at the door, infinity if never. Cost: O(door)."""
-        moments = [
-            max(record.ready_at for record in line.limits)
-            for job in self.gate.door
-            if (line := job.line).limits
-            and line.best is None
-            and not job.options.delay
-            and all(record.held < record.concurrency for record in line.limits)
-            and self.dispatcher.has_slot(line)
-        ]
-        return min((when for when in moments if when > self.now), default=math.inf)
+        if self.paused:
+            return math.inf
+        return min((self._token_for(job) for job in self.gate.door), default=math.inf)
+
+    def _token_for(self, job: Job) -> float:
+        line = job.line
+        moments: list[float] = [record.ready_at for record in line.limits if record.interval]
+        if not moments or line.best is not None or job.options.delay or not self.dispatcher.has_slot(line):
+            return math.inf
+        if any(record.held >= record.concurrency for record in line.limits):
+            return math.inf
+        return max(moments)
 
     def leave_door(self, job: Job, now: float, reason: str) -> None:
         """Turn a job away that still stands at the door."""

@@ -103,8 +103,9 @@ def i7_work_conservation(core: Core) -> None:
             _require(not core.dispatcher.has_slot(line), "I7", "a job waits beside a free slot")
     for job in core.gate.door:
         startable = job.line.best is None and core.dispatcher.has_slot(job.line) and not job.options.delay
-        if job.line.limits:
-            startable = startable and all(record.has_room(core.now) for record in job.line.limits)
+        if job.line.limits and startable:  # a token that has come takes effect when the alarm rings
+            room = all(record.has_room(core.now) for record in job.line.limits)
+            startable = room and core.next_deadline() > core.now
         _require(not startable, "I7", "a submitter is kept at the door beside a free slot")
 
 
@@ -124,7 +125,9 @@ def i9_time(core: Core) -> None:
     _require(all(earliest <= timer.when for timer in core.timers), "I9", "a timer is due before the next")
     for record in core.lots.records():
         lacks_token = record.waiting and core.now < record.ready_at and record.held < record.concurrency
-        _require(not lacks_token or earliest <= record.ready_at, "I9", f"no token for {record.whose} is awaited")
+        _require(
+            not lacks_token or earliest <= record.ready_at, "I9", f"no token for {record.whose} is awaited"
+        )
 
 
 def i10_limits(core: Core) -> None:
@@ -154,7 +157,9 @@ def i16_limits(core: Core) -> None:
             held.update(() if job is None else job.line.limits)
     for record in core.lots.records():
         holders = held.pop(record, 0)
-        _require(record.held == holders, "I16", f"{record.whose} counts {record.held} holders and has {holders}")
+        _require(
+            record.held == holders, "I16", f"{record.whose} counts {record.held} holders and has {holders}"
+        )
         _require(holders <= record.concurrency, "I16", f"{holders} hold the limit of {record.whose}")
         _require(record.waiting == sum(heads.size for heads in record.parked.values()), "I16", "parked lines")
     _require(not held, "I16", f"a limit of {[record.whose for record in held]} was forgotten")
@@ -174,7 +179,9 @@ def _parked(core: Core, bundle: Bundle) -> None:
         ahead = [
             other
             for other in occupied
-            if other.where is bundle.open and record in other.limits and order(other.peek()) < order(line.peek())
+            if other.where is bundle.open
+            and record in other.limits
+            and order(other.peek()) < order(line.peek())
         ]
         _require(bool(ahead), "I16", f"job {line.peek().id} is parked at {record.whose}, which has room")
 

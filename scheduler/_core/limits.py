@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EACH = "*"
 
 
-def _name(instance: Limit, attribute: attrs.Attribute[Any], value: object) -> None:
+def _name(_instance: Limit, attribute: attrs.Attribute[Any], value: object) -> None:
     if not (value is None or (isinstance(value, str) and value)):
         raise TypeError(f"Limit({attribute.name}=) must be a non-empty string, not {value!r}")
 
@@ -53,16 +53,22 @@ class Limit:
                 f"Limit() takes exactly one of tenant= and tag=, not {given}; make one Limit for each"
             )
         if self.tag == EACH:
-            raise ValueError("Limit(tag='*') means nothing: name the tag; only tenant='*' means each by itself")
+            raise ValueError(
+                "Limit(tag='*') means nothing: name the tag; only tenant='*' means each by itself"
+            )
         if self.concurrency is None and self.rate is None:
             raise ValueError(
                 f"Limit({self.whose}) limits nothing; give concurrency= (attempts at once), rate= (starts a second) "
                 "or both"
             )
         if self.rate is None and self.burst is not None:
-            raise ValueError(f"Limit({self.whose}, burst={self.burst}) has no rate; give rate= too, or drop burst=")
+            raise ValueError(
+                f"Limit({self.whose}, burst={self.burst}) has no rate; give rate= too, or drop burst="
+            )
         if self.rate is not None and not math.isfinite(1 / self.rate):
-            raise ValueError(f"Limit({self.whose}, rate={self.rate}) is too small; give at least 1e-300 a second")
+            raise ValueError(
+                f"Limit({self.whose}, rate={self.rate}) is too small; give at least 1e-300 a second"
+            )
 
     @property
     def whose(self) -> str:

@@ -19,6 +19,7 @@ from . import events
 from .books import Books
 from .front_queue import order
 from .job import Attempt, Job, Line
+from .limits import LimitRecord
 from .pool_table import PoolRecord, Slot
 from .states import (
     BACKING_OFF,
@@ -147,17 +148,17 @@ class MainPath(Books, ABC):
     def overtake(self, job: Job) -> None:
         """Have those taken back that lie ahead and would start later than `job`, the first of its line. Cost: O(slots)."""
         place = order(job)
-        limits = job.line.limits
-        if limits and job.line.blocker(now := self.now) is not None:  # type: ignore[attr-defined]
-            # No slot would help it, only what holds the limits that have no room.
-            limits = [record for record in limits if not record.has_room(now)]
-            pools: Iterable[PoolRecord] = self.pools
-        else:
-            limits, pools = (), (pool for group in job.line.groups for pool in group.pools)
+        full: tuple[LimitRecord, ...] = ()
+        pools: Iterable[PoolRecord] = (pool for group in job.line.groups for pool in group.pools)
+        if job.line.limits:
+            full = tuple(record for record in job.line.limits if not record.has_room(self.now))
+        if full:  # no slot would help it, only what holds these limits
+            pools = self.pools
         for pool in pools:
             for slot in pool.all_slots:
-                if slot.ahead and order(slot.ahead[-1]) > place:
-                    if limits and not any(record in other.line.limits for record in limits for other in slot.ahead):
+                ahead = slot.ahead
+                if ahead and order(ahead[-1]) > place:
+                    if full and not any(record in other.line.limits for record in full for other in ahead):
                         continue
                     self.left.recalls.append(slot)
                     self.dirty = True
@@ -165,17 +166,12 @@ class MainPath(Books, ABC):
     def _no_room(self, line: Line, now: float) -> bool:
         """Whether a job that comes to a line under limits must wait there, after who waited for a token that has come."""
         if self.lots.next_token() <= now:
-            self.accrue(now)
-        return line.best is not None or line.blocker(now) is not None  # type: ignore[attr-defined]
-
-    def accrue(self, now: float) -> None:
-        """Let jobs start that waited for a token which has come."""
-        self.lots.accrue(now)
-        if self.lots.woken:
             self.meet(now)
+        return line.best is not None or line.blocker(now) is not None  # type: ignore[attr-defined]
 
     def meet(self, now: float) -> None:
         """Let jobs whose limits have room again meet the slots that are free, and overtake what lies ahead."""
+        self.lots.accrue(now)
         woken, self.lots.woken = self.lots.woken, []
         if any(group.free for line in woken for group in line.groups):
             self.dispatch(now)
@@ -265,6 +261,7 @@ class MainPath(Books, ABC):
 
     def refill(self, slot: Slot, now: float) -> Job | None:
         """Give a held slot its next job, or free it. Cost: O(lines of the group)."""
+        self.now = now
         pool = slot.pool
         if pool.state is _ACCEPTING:
             group = pool.group

@@ -23,17 +23,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from .job import Job, JobOptions, Line
+from .limited import Heads, LimitedLine, limited
 from .limits import Limit, LimitRecord
 from .pool_table import GroupRecord
 
-#: Stale entries a heap may hold beside as many as it has lines. Arbitrary.
-_STALE_MAX = 32
 #: Limits with tokens to be saved up that are remembered before the first look. Arbitrary.
 _REMEMBERED = 64
 #: Limits whose tokens are handled in one turn; what is left is due at once in the next (law 5). Arbitrary.
@@ -47,62 +45,6 @@ class Turn(Protocol):
     dirty: bool
 
 
-class LimitedLine(Line, Protocol):
-    """A line of jobs under limits."""
-
-    bundle: Bundle
-    #: Where its head may be found; None while nobody waits.
-    where: Heads | None
-    #: The arrival of the head that was put there last.
-    shown: int
-
-    def blocker(self, now: float) -> LimitRecord | None:
-        """Return the first limit that has no room, or None."""
-
-
-class Heads:
-    """Lines by their heads: a heap in which stale entries stay until they surface, or outnumber the others."""
-
-    __slots__ = ("_heap", "record", "size")
-
-    def __init__(self, record: LimitRecord | None) -> None:
-        #: The limit at which these lines are parked; None for open ones.
-        self.record = record
-        self.size = 0
-        self._heap: list[tuple[float, int, LimitedLine]] = []
-
-    def show(self, line: LimitedLine) -> None:
-        """Put a line that belongs here at the place of its head. Cost: O(log n)."""
-        head = line.peek()
-        assert head is not None
-        line.shown = head.arrival
-        heappush(self._heap, (head.key, head.arrival, line))
-        if len(self._heap) > 2 * self.size + _STALE_MAX:
-            self._heap = [entry for entry in dict.fromkeys(self._heap) if self._current(entry)]
-            heapify(self._heap)
-
-    def first(self) -> LimitedLine | None:
-        """Return the line whose head is first, or None. Cost: O(log n) amortised."""
-        heap = self._heap
-        while heap:
-            entry = heap[0]
-            line = entry[2]
-            if self._current(entry):
-                head = line.peek()
-                if head is not None and head.arrival == entry[1]:
-                    return line
-                heappop(heap)
-                if head is not None:
-                    self.show(line)
-                    heap = self._heap
-            else:
-                heappop(heap)
-        return None
-
-    def _current(self, entry: tuple[float, int, LimitedLine]) -> bool:
-        return entry[2].where is self and entry[2].shown == entry[1]
-
-
 class Bundle:
     """The lines of the same groups whose jobs are under limits; to the dispatcher, one line."""
 
@@ -113,7 +55,7 @@ class Bundle:
         self.limits: tuple[LimitRecord, ...] = ()
         self.taken: Job | None = None
         self._lots = lots
-        self._kind = limited(kind)
+        self._kind = limited(kind)  # type: ignore[arg-type]  # a class is hashable
         self.open = Heads(None)
         #: Lines in which somebody waits.
         self.occupied: dict[LimitedLine, None] = {}
@@ -143,7 +85,8 @@ class Bundle:
             return
         elif line.shown != head.arrival:
             if where.record is not None and where.record.has_room(self._lots.turn.now):
-                self._lots.place(line)
+                self._lots.place(line)  # a token has come, and the alarm has not rung yet
+                self._lots.woken.append(line)
             else:
                 where.show(line)
         if worse and where is self.open:
@@ -218,7 +161,18 @@ class Lots:
     `woken` collects lines that have been opened again: whoever ends the turn lets them meet free slots.
     """
 
-    __slots__ = ("_each", "_fixed", "_look_at", "_number", "_remembered", "_tokens", "bundles", "limits", "turn", "woken")
+    __slots__ = (
+        "_each",
+        "_fixed",
+        "_look_at",
+        "_number",
+        "_remembered",
+        "_tokens",
+        "bundles",
+        "limits",
+        "turn",
+        "woken",
+    )
 
     def __init__(self, limits: Iterable[Limit], turn: Turn) -> None:
         self.limits: Sequence[Limit] = tuple(limits)
@@ -372,10 +326,7 @@ class Lots:
     def limited(self, now: float) -> int:
         """Return how many waiting jobs have no room. Cost: O(lines in which somebody waits)."""
         return sum(
-            len(line)
-            for bundle in self.bundles
-            for line in bundle.occupied
-            if line.blocker(now) is not None
+            len(line) for bundle in self.bundles for line in bundle.occupied if line.blocker(now) is not None
         )
 
     def records(self) -> list[LimitRecord]:
@@ -396,47 +347,3 @@ class Lots:
         for its_line in holding:
             for record in its_line.limits:
                 record.held += 1
-
-
-class Limited:
-    """What a line under limits does beside what its kind does: it tells its bundle of every new head."""
-
-    __slots__ = ()
-
-    def blocker(self: Any, now: float) -> LimitRecord | None:
-        """Return the first limit that has no room, or None. Cost: O(limits of the line)."""
-        for record in self.limits:
-            if record.held >= record.concurrency or now < record.ready_at:
-                return record  # type: ignore[no-any-return]
-        return None
-
-    def push(self: Any, job: Job) -> None:
-        """Add a waiting job behind its equals."""
-        super().push(job)  # type: ignore[misc]
-        if self.peek() is job:
-            self.bundle.headed(self, worse=False)
-
-    def push_back(self: Any, job: Job) -> None:
-        """Add a job that was here before, at its old place."""
-        super().push_back(job)  # type: ignore[misc]
-        if self.peek() is job:
-            self.bundle.headed(self, worse=False)
-
-    def pop(self: Any) -> Job | None:
-        """Remove and return the job that is next, or None; whoever pops takes from the limits."""
-        job: Job | None = super().pop()  # type: ignore[misc]
-        if job is not None:
-            self.bundle.headed(self, worse=False)  # `Lots.hold` passes on what room is left
-        return job
-
-    def discard(self: Any, job: Job) -> None:
-        """Forget a job whose state has already left WAITING."""
-        super().discard(job)  # type: ignore[misc]
-        self.bundle.headed(self, worse=True)
-
-
-@cache
-def limited(kind: type[Any]) -> type[Any]:
-    """Return the kind of line that does what `kind` does, under limits."""
-    slots = {"__slots__": ("__weakref__", "bundle", "limits", "shown", "where")}
-    return type(f"Limited{kind.__name__}", (Limited, kind), slots)

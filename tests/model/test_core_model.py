@@ -418,9 +418,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     @rule(
         wishes=st.lists(
-            st.tuples(
-                priorities, st.sampled_from(TAGS), st.sampled_from(RETRIES), st.sampled_from(TENANTS)
-            ),
+            st.tuples(priorities, st.sampled_from(TAGS), st.sampled_from(RETRIES), st.sampled_from(TENANTS)),
             max_size=5,
         )
     )
