@@ -17,6 +17,9 @@ from policies.checks import number, whole
 if TYPE_CHECKING:
     from .job import JobOptions, Line
 
+#: How much more than a burst is saved up, in parts of it, so that rounding never costs its last token.
+_HAIR = 1e-9
+
 #: As a tenant's name: each of them by itself.
 EACH = "*"
 
@@ -119,7 +122,7 @@ class LimitRecord:
         if limit.rate is not None:
             burst = limit.burst or max(1, math.ceil(limit.rate))
             record.interval = 1 / limit.rate
-            record.saving = (burst - 1) * record.interval
+            record.saving = (burst - 1) * record.interval * (1 + _HAIR)
         return record
 
     def has_room(self, now: float) -> bool:

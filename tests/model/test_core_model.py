@@ -92,7 +92,7 @@ class Reference:
             starts = [when for when, other in self.starts if limit.name_for(other.options) == name]
             burst = limit.burst or max(1, math.ceil(limit.rate or 1))
             for number, when in enumerate(reversed(starts), start=1):
-                if limit.rate is not None and number + 1 > burst + limit.rate * (self.now - when):
+                if limit.rate is not None and number + 1 > burst + limit.rate * (self.now - when) + 1e-6:
                     return False
         return True
 
