@@ -28,21 +28,45 @@ class LimitedLine(Line, Protocol):
 
 
 class Heads:
-    """Lines by their heads: a heap in which stale entries stay until they surface, or outnumber the others."""
+    """Lines by their heads: a heap in which stale entries stay until they surface, or outnumber the others.
 
-    __slots__ = ("_heap", "record", "size")
+    One line alone is no heap.
+    """
+
+    __slots__ = ("_heap", "only", "record", "size")
 
     def __init__(self, record: LimitRecord | None) -> None:
         #: The limit at which these lines are parked; None for open ones.
         self.record = record
         self.size = 0
+        #: The line that is alone here and in no heap.
+        self.only: LimitedLine | None = None
         self._heap: list[tuple[float, int, LimitedLine]] = []
+
+    def add(self, line: LimitedLine) -> None:
+        """Take in a line in which somebody waits. Cost: O(log n)."""
+        self.size += 1
+        if self.size == 1:
+            self._heap.clear()
+            self.only = line
+        elif self.only is not None:
+            alone, self.only = self.only, None
+            self.show(alone)
+        self.show(line)
+
+    def remove(self, line: LimitedLine) -> None:
+        """Let a line go. Cost: O(1)."""
+        self.size -= 1
+        if self.only is line:
+            self.only = None
 
     def show(self, line: LimitedLine) -> None:
         """Put a line that belongs here at the place of its head. Cost: O(log n)."""
         head = line.peek()
         assert head is not None
         line.shown = head.arrival
+        if self.only is not None:
+            return
         heappush(self._heap, (head.key, head.arrival, line))
         if len(self._heap) > 2 * self.size + _STALE_MAX:
             self._heap = [entry for entry in dict.fromkeys(self._heap) if self._current(entry)]
@@ -50,6 +74,8 @@ class Heads:
 
     def first(self) -> LimitedLine | None:
         """Return the line whose head is first, or None. Cost: O(log n) amortised."""
+        if self.only is not None:
+            return self.only
         heap = self._heap
         while heap:
             entry = heap[0]
@@ -97,8 +123,10 @@ class Limited:
     def pop(self: Any) -> Job | None:
         """Remove and return the job that is next, or None; whoever pops takes from the limits."""
         job: Job | None = super().pop()  # type: ignore[misc]
-        if job is not None:
-            self.bundle.headed(self, worse=False)  # `Lots.hold` passes on what room is left
+        if self.best is None:
+            self.bundle.headed(self, worse=False)
+        elif self.where is not None and self.where.only is None:
+            self.where.show(self)  # `Lots.hold` passes on what room is left
         return job
 
     def discard(self: Any, job: Job) -> None:

@@ -129,17 +129,10 @@ class LimitRecord:
         """Whether one more attempt may start. Cost: O(1)."""
         return self.held < self.concurrency and now >= self.ready_at
 
-    def take(self, now: float) -> None:
-        """Count an attempt that starts. Cost: O(1)."""
-        self.held += 1
-        if self.interval:
-            self.ready_at = max(self.ready_at, now - self.saving) + self.interval
-
-    def give_back(self, *, token: bool) -> None:
-        """Count an attempt whose call has returned or, with its `token`, has never begun. Cost: O(1)."""
-        self.held -= 1
-        if token:
-            self.ready_at -= self.interval
+    def take_token(self, now: float) -> None:
+        """Take the token of an attempt that starts. Cost: O(1)."""
+        saved = now - self.saving
+        self.ready_at = (max(saved, self.ready_at)) + self.interval
 
     def saved_up(self, now: float) -> bool:
         """Whether the bucket is full, so that a new one would be the same."""

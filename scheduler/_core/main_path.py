@@ -169,18 +169,6 @@ class MainPath(Books, ABC):
             self.meet(now)
         return line.best is not None or line.blocker(now) is not None  # type: ignore[attr-defined]
 
-    def meet(self, now: float) -> None:
-        """Let jobs whose limits have room again meet the slots that are free, and overtake what lies ahead."""
-        self.lots.accrue(now)
-        woken, self.lots.woken = self.lots.woken, []
-        if any(group.free for line in woken for group in line.groups):
-            self.dispatch(now)
-        if self.ahead:
-            for line in woken:
-                head = line.peek()
-                if head is not None:
-                    self.overtake(head)
-
     def _start(self, job: Job, slot: Slot, now: float) -> None:
         line = job.line
         if line.limits and job.slot is not slot:  # what lay ahead holds them already
@@ -226,15 +214,16 @@ class MainPath(Books, ABC):
         if job is None or job.slot is not slot:
             slot.job = None
             if job is not None and job.line.limits:
-                self._give_back(job.line, now)
+                self.lots.release(job.line)
+                self._room_came(now)
             self._late(job, slot, now)
             return
         slot.meter.runs.append(now - job.started_at)
         if error is not None:
             self._failed(job, slot, error, now)
             slot.job = None
-            if job.line.limits:
-                self._give_back(job.line, now)
+            if job.line.limits and (self.lots.release(job.line) or self.gate.door):
+                self._room_came(now)
             return
         # No call up to the blank line, see `_start`. The outcome comes before the state, because
         # `JobHandle.result` reads both without the lock.
@@ -244,16 +233,15 @@ class MainPath(Books, ABC):
         self.ledger.succeeded += 1
         slot.job = None
 
-        if job.line.limits:
-            self._give_back(job.line, now)
+        if job.line.limits and (self.lots.release(job.line) or self.gate.door):
+            self._room_came(now)
         if not job.options.untimed:
             self.timers.disarm(job)
         if self.observed:
             self.emit(events.JobSettled(time=now, job_id=job.id, state=SUCCEEDED, attempts=job.attempt))
 
-    def _give_back(self, line: Line, now: float) -> None:
-        """Give back what a call held of its limits, and let those start that waited for it."""
-        self.lots.release(line)
+    def _room_came(self, now: float) -> None:
+        """Let those start that waited for what a call gave back of its limits."""
         if self.lots.woken:
             self.meet(now)
         if self.gate.door:
@@ -383,8 +371,8 @@ class MainPath(Books, ABC):
             self._open_door(now)
 
     @abstractmethod
-    def dispatch(self, now: float) -> None:
-        """Start waiting jobs as long as any of them has a free slot: `Capacity`."""
+    def meet(self, now: float) -> None:
+        """Let jobs whose limits have room again meet the slots that are free: `Capacity`."""
 
     @abstractmethod
     def _full(self, job: Job, now: float) -> Slot | Admission | None:

@@ -97,7 +97,7 @@ class Bundle:
     def top(self) -> LimitedLine | None:
         """Return the open line whose head is next, or None; those before it without room are parked."""
         lots = self._lots
-        while (line := self.open.first()) is not None:
+        while (line := self.open.only or self.open.first()) is not None:
             blocker = line.blocker(lots.turn.now)
             if blocker is None:
                 return line
@@ -122,6 +122,14 @@ class Bundle:
 
     def pop(self) -> Job | None:
         """Remove and return the job that is next of those that have room, or None."""
+        line = self.open.only
+        if line is not None:
+            now = self._lots.turn.now
+            for record in line.limits:
+                if record.held >= record.concurrency or now < record.ready_at:
+                    break
+            else:
+                return line.pop()
         line = self.top()
         return None if line is None else line.pop()
 
@@ -211,20 +219,35 @@ class Lots:
 
     def hold(self, line: Any, now: float) -> None:
         """Take from every limit of a job that starts or is laid ahead. Cost: O(limits of the line)."""
+        waiting = 0
         for record in line.limits:
-            record.take(now)
-            if record.interval and record.of_each:
-                self._remember(record, now)
-        self.pass_on(line)
+            record.held += 1
+            if record.interval:
+                record.take_token(now)
+                if record.of_each:
+                    self._remember(record, now)
+            waiting += record.waiting
+        if waiting:
+            self.pass_on(line)
 
-    def release(self, line: Any, *, token: bool = False) -> None:
-        """Give back what a job held; its tokens too if it never began. Cost: O(limits · log lines)."""
+    def release(self, line: Any, *, token: bool = False) -> bool:
+        """Give back what a job held; its tokens too if it never began. Cost: O(limits · log lines).
+
+        Returns whether somebody was woken.
+        """
+        waiting = 0
         for record in line.limits:
-            record.give_back(token=token)
-        now = self.turn.now
-        for record in line.limits:
-            if record.waiting:
-                self._wake(record, now)
+            record.held -= 1
+            if token:
+                record.ready_at -= record.interval
+            waiting += record.waiting
+        if waiting:
+            now = self.turn.now
+            for record in line.limits:
+                if record.waiting:
+                    self._wake(record, now)
+            return bool(self.woken)
+        return False
 
     def _remember(self, record: LimitRecord, now: float) -> None:
         self._remembered[record] = None
@@ -254,17 +277,16 @@ class Lots:
         """Have a line in another place, or in none."""
         before = line.where
         if before is not None:
-            before.size -= 1
+            before.remove(line)
             if before.record is not None:
                 before.record.waiting -= 1
                 if not before.record.waiting and before.record.of_each:
                     before.record.parked = {}  # or it would hold itself in memory
         line.where = heads
         if heads is not None:
-            heads.size += 1
             if heads.record is not None:
                 heads.record.waiting += 1
-            heads.show(line)
+            heads.add(line)
 
     def pass_on(self, line: LimitedLine) -> None:
         """Let the next one have the room that this line has left, where there is any."""
@@ -310,7 +332,7 @@ class Lots:
 
     def accrue(self, now: float) -> None:
         """Open lines that waited for a token which has come, at most _TOKENS_PER_TURN."""
-        for _ in range(_TOKENS_PER_TURN):
+        for _ in range(_TOKENS_PER_TURN if self._tokens else 0):
             if self.next_token() > now:
                 return
             _, _, record = heappop(self._tokens)
