@@ -2,10 +2,11 @@
 
 =================  ===================================================
 ordering           `StrictPriority`, `Aging`
-admission          `Block`, `Reject`, `ShedLowest`, `CallerRuns`
-routing            `LeastLoaded`, `Pack`
+admission          `Block`, `Reject`, `ShedLowest`, `CallerRuns`, `CoDel`
+routing            `Pack`, `LeastLoaded`, `RoundRobin`, `TwoRandomChoices`,
+                   `PeakEwma`, `Affinity`
 retry              `NoRetry`, `FixedBackoff`, `ExponentialBackoff`
-scaling            `FixedPools`
+scaling            `FixedPools`, `QueueDelay`, `TargetUtilization`, `SquareRootStaffing`
 =================  ===================================================
 
 This package imports neither `scheduler` nor `pools`; a plug-in imports this package alone.
@@ -13,13 +14,15 @@ This package imports neither `scheduler` nor `pools`; a plug-in imports this pac
 
 from __future__ import annotations
 
-from .admission import Block, CallerRuns, Reject, ShedLowest
+from .admission import Block, CallerRuns, CoDel, Reject, ShedLowest
 from .contracts import (
     Admission,
     AdmissionPolicy,
+    Advice,
     Failure,
     FailureView,
     JobView,
+    Load,
     OrderingPolicy,
     PoolView,
     QueueView,
@@ -27,20 +30,24 @@ from .contracts import (
     RoutingPolicy,
     ScalingPolicy,
     Uniform,
+    Window,
 )
 from .ordering import Aging, StrictPriority
 from .retry import ExponentialBackoff, FixedBackoff, NoRetry
-from .routing import LeastLoaded, Pack
-from .scaling import FixedPools
+from .routing import Affinity, LeastLoaded, Pack, PeakEwma, RoundRobin, TwoRandomChoices
+from .scaling import FixedPools, QueueDelay, SquareRootStaffing, TargetUtilization
 
 __distribution__ = "two-tier-scheduler"
 
 __all__ = [
     "Admission",
     "AdmissionPolicy",
+    "Advice",
+    "Affinity",
     "Aging",
     "Block",
     "CallerRuns",
+    "CoDel",
     "ExponentialBackoff",
     "Failure",
     "FailureView",
@@ -48,16 +55,24 @@ __all__ = [
     "FixedPools",
     "JobView",
     "LeastLoaded",
+    "Load",
     "NoRetry",
     "OrderingPolicy",
     "Pack",
+    "PeakEwma",
     "PoolView",
+    "QueueDelay",
     "QueueView",
     "Reject",
     "RetryPolicy",
+    "RoundRobin",
     "RoutingPolicy",
     "ScalingPolicy",
     "ShedLowest",
+    "SquareRootStaffing",
     "StrictPriority",
+    "TargetUtilization",
+    "TwoRandomChoices",
     "Uniform",
+    "Window",
 ]

@@ -40,6 +40,17 @@ def whole(*, at_least: int) -> Callable[[Any, Any, Any], None]:
     return check
 
 
+def has_method(method: str) -> Callable[[Any, Any, Any], None]:
+    """Return an attrs validator for an object (not a class) with this method."""
+
+    def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if isinstance(value, type) or not callable(getattr(value, method, None)):
+            where = f"{type(instance).__name__}({attribute.name}=)"
+            raise TypeError(f"{where} must be an object with a method {method}(), not {reprlib.repr(value)}")
+
+    return check
+
+
 def error_types(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """Check that `value` is a tuple of exception classes."""
     if not isinstance(value, tuple) or not all(

@@ -11,7 +11,7 @@ who goes first?         ordering       ``key(job)``: a number, lower is sooner
 may it come in?         admission      ``admit(job, queue)``: an `Admission`, asked when it is full
 which pool?             routing        ``choose(job, pools, uniform)``: one of ``pools``
 again, and when?        retry          ``retry_after(failure, uniform)``: seconds, or None
-more pools or fewer?    scaling        comes with the autoscaler
+more pools or fewer?    scaling        ``scale(load)``: an `Advice`
 ======================  =============  ==========================================================
 
 A policy that raises never loses a job: the scheduler falls back and emits `PolicyFailed`.
@@ -21,6 +21,7 @@ The views are Protocols that the scheduler's live records satisfy, so a decision
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -54,6 +55,10 @@ class JobView(Protocol):
         """Whom it was submitted for."""
 
     @property
+    def affinity(self) -> str | None:
+        """What it has in common with others that had better run in the same pool."""
+
+    @property
     def submitted_at(self) -> float:
         """When it was submitted."""
 
@@ -80,6 +85,17 @@ class PoolView(Protocol):
     @property
     def load(self) -> float:
         """Slots in use ÷ slots."""
+
+    @property
+    def last_chosen(self) -> int:
+        """The number of the last choice that fell on this pool, counted over all; 0 before the first."""
+
+    @property
+    def run_time_ewma(self) -> float:
+        """Seconds that jobs here have lately run at most, fading; 0 when nothing is known of it.
+
+        Kept only for a policy that has a `run_time_decay`.
+        """
 
 
 class QueueView(Protocol):
@@ -124,6 +140,131 @@ class Failure:
     last_delay: float | None = None
 
 
+@attrs.frozen(kw_only=True)
+class Window:
+    """What a group did in a stretch of time that ends now. Times are seconds."""
+
+    #: How long it really is; 0 when nothing has been measured yet.
+    seconds: float = 0.0
+    #: Jobs that came to wait or started: starts, and the growth of what waits.
+    arrivals: int = 0
+    #: Attempts that started.
+    starts: int = 0
+    #: Attempts that ended.
+    completions: int = 0
+    #: Mean and standard deviation of how long those ran; 0 when none ended.
+    run_time: float = 0.0
+    deviation: float = 0.0
+    #: At every look, the job that had waited longest had waited at least so long. Jobs of some priority always
+    #: wait that long, however soon others start; one that comes back for another attempt is not counted.
+    least_wait: float = 0.0
+    #: Slots in use, on the mean.
+    in_use: float = 0.0
+    #: Every look found jobs waiting, and so no slot that they may use free.
+    saturated: bool = False
+
+    @property
+    def arrival_rate(self) -> float:
+        """Arrivals a second."""
+        return self.arrivals / self.seconds if self.seconds else 0.0
+
+    @property
+    def completion_rate(self) -> float:
+        """Completions a second."""
+        return self.completions / self.seconds if self.seconds else 0.0
+
+
+@attrs.frozen(kw_only=True)
+class Load:
+    """What a scaling policy may know of one group at one moment. Times are seconds.
+
+    The windows are as long as the group's own times make sense of: the panic window twice the mean run time,
+    or the start-up time if that is longer (0.2 s to 30 s); the stable window fifty times the mean run time,
+    or ten start-up times (2 s to 600 s).
+    """
+
+    group: str
+    #: On the scheduler's clock.
+    time: float
+    #: Slots of one pool.
+    pool_slots: int
+    #: Pools that run or will: starting, accepting and cordoned.
+    pools: int
+    #: How many of them are still starting.
+    starting: int = 0
+    draining: int = 0
+    quarantined: int = 0
+    min_pools: int = 1
+    max_pools: int | None = None
+    #: Slots of accepting pools, and how many of them are in use.
+    slots: int = 0
+    in_use: int = 0
+    #: Jobs that wait and that this group may take.
+    waiting: int = 0
+    #: The same by priority, the most urgent first.
+    waiting_by_priority: tuple[tuple[int, int], ...] = ()
+    #: How long the job that has waited longest has waited.
+    oldest_wait: float = 0.0
+    #: For every accepting pool, how long all its slots have been free; 0 while one is in use.
+    idle: tuple[tuple[str, float], ...] = ()
+    stable: Window = Window()
+    panic: Window = Window()
+    #: The run time of an attempt, as far as it is known: of the stable window, or what was last known.
+    run_time: float = 0.0
+    deviation: float = 0.0
+    #: From the decision to open a pool until it takes jobs, as measured.
+    start_up: float = 0.0
+    #: Since the group last opened, drained or took back a pool.
+    since_change: float = 0.0
+    #: The load was lately twice what the group can do: nothing is drained.
+    panicking: bool = False
+
+    def offered(self, window: Window) -> float:
+        """Return how many slots the load of a window keeps busy: arrival rate × run time, or what is in use if that is more.
+
+        Little's law; before anything has ended, what is in use is all there is to know.
+        """
+        return max(window.arrival_rate * self.run_time, window.in_use)
+
+    def pools_for(self, slots: float) -> int:
+        """Return how many pools have at least so many slots."""
+        return max(0, math.ceil(slots / self.pool_slots - 1e-9))
+
+    def add(self, pools: int, reason: str, formula: str = "", *, panic: bool = False) -> Advice:
+        """Advise to open so many more pools; `panic` when the load is a multiple of what the group can do."""
+        return Advice(pools=self.pools + pools, reason=reason, formula=formula, panic=panic)
+
+    def drain(
+        self, reason: str, formula: str = "", *, pool: str | None = None, to: int | None = None
+    ) -> Advice:
+        """Advise to drain one pool: `pool`, or whichever is idlest; `to` is how few would be enough."""
+        pools = self.pools - 1 if to is None else to
+        return Advice(pools=pools, reason=reason, formula=formula, pool=pool)
+
+    def hold(self, reason: str = "", formula: str = "") -> Advice:
+        """Advise to leave things as they are."""
+        return Advice(pools=self.pools, reason=reason, formula=formula)
+
+    def toward(self, pools: int, reason: str, formula: str = "", *, panic: bool = False) -> Advice:
+        """Advise to have so many pools, whatever that takes."""
+        if pools > self.pools:
+            return self.add(pools - self.pools, reason, formula, panic=panic)
+        return self.drain(reason, formula, to=pools) if pools < self.pools else self.hold(reason, formula)
+
+
+@attrs.frozen(kw_only=True)
+class Advice:
+    """How many pools a scaling policy would have, and why; made by `Load.add`, `drain` and `hold`."""
+
+    pools: int
+    reason: str = ""
+    #: The computation with its numbers, for who wants to check it.
+    formula: str = ""
+    #: The pool to drain, if that matters.
+    pool: str | None = None
+    panic: bool = False
+
+
 class Admission(enum.Enum):
     """What to do with a job that finds the front queue full."""
 
@@ -159,10 +300,17 @@ PoolViewT = TypeVar("PoolViewT", bound=PoolView)
 
 
 class RoutingPolicy(Protocol):
-    """Decides which of several pools gets a job."""
+    """Decides which of several pools of a group gets a job.
+
+    One that has an attribute `run_time_decay`, more than 0 seconds, is shown a `PoolView.run_time_ewma`
+    that fades with this time constant; for all others it is not kept, which saves its price.
+    """
 
     def choose(self, job: JobView, pools: Sequence[PoolViewT], uniform: Uniform) -> PoolViewT:
-        """Return one of `pools`: each may take the job and has a free slot; there are at least two."""
+        """Return one of `pools`, which are in the order they were opened.
+
+        Each is of the same group, may take the job and has a free slot; there are at least two.
+        """
 
 
 class RetryPolicy(Protocol):
@@ -173,4 +321,7 @@ class RetryPolicy(Protocol):
 
 
 class ScalingPolicy(Protocol):
-    """Decides whether a group needs more pools or fewer; its one method comes with the autoscaler."""
+    """Decides how many pools a group should have; the scheduler's rules decide how far that is followed."""
+
+    def scale(self, load: Load) -> Advice:
+        """Return ``load.add(n, why)``, ``load.drain(why)`` or ``load.hold(why)``."""

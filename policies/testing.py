@@ -87,10 +87,11 @@ def check_admission_policy(policy: AdmissionPolicy, *, names: Mapping[str, objec
 def check_routing_policy(policy: RoutingPolicy, *, names: Mapping[str, object] | None = None) -> None:
     """Raise AssertionError unless `policy` keeps every law of a routing policy; `names` as above."""
     _check_method(policy, "choose")
-    job = next(iter(_jobs()))
-    cases = [
-        _Case((job, pools), dice) for pools, dice in product(_pool_lists(), (*_ENDS, *map(_Dice, range(8))))
-    ]
+    decay = getattr(policy, "run_time_decay", None)
+    fades = decay is None or (_finite(decay) and decay > 0)
+    _require(fades, policy, "run_time_decay is seconds > 0, or None", repr(decay))
+    dice = (*_ENDS, *map(_Dice, range(8)))
+    cases = [_Case((job, pools), throw) for job, pools, throw in product(_jobs()[:2], _pool_lists(), dice)]
     _check_answers(policy, policy.choose, cases, _one_of_the_pools)
     _check_value(policy, names)
 
@@ -106,6 +107,7 @@ class _Job:
     priority: int
     tags: frozenset[str] = frozenset()
     tenant: str | None = None
+    affinity: str | None = None
     submitted_at: float = 0.0
     waiting_since: float = 0.0
 
@@ -125,6 +127,8 @@ class _Pool:
     pool_id: str
     slots: int
     in_use: int
+    last_chosen: int = 0
+    run_time_ewma: float = 0.0
 
     @property
     def load(self) -> float:
@@ -160,7 +164,7 @@ def _jobs() -> list[_Job]:
     kinds = product(
         (-(10**9), -1, 0, 10, 20, 40, 10**9),
         ((0.0, 0.0), (3.5, 3.5), (3.5, 60.0), (1e9, 1e9)),
-        ((frozenset[str](), None), (frozenset({"cpu", "gpu"}), "a tenant")),
+        ((frozenset[str](), None, None), (frozenset({"cpu", "gpu"}), "a tenant", "a key \udc80")),
     )
     return [
         _Job(
@@ -168,10 +172,11 @@ def _jobs() -> list[_Job]:
             priority=priority,
             tags=tags,
             tenant=tenant,
+            affinity=affinity,
             submitted_at=submitted_at,
             waiting_since=waiting_since,
         )
-        for number, (priority, (submitted_at, waiting_since), (tags, tenant)) in enumerate(kinds)
+        for number, (priority, (submitted_at, waiting_since), (tags, tenant, affinity)) in enumerate(kinds)
     ]
 
 
@@ -187,7 +192,13 @@ def _pool_lists() -> list[list[_Pool]]:
     )
     return [
         [
-            _Pool(pool_id=f"group-{number + 1}", slots=slots, in_use=in_use)
+            _Pool(
+                pool_id=f"group-{number + 1}",
+                slots=slots,
+                in_use=in_use,
+                last_chosen=7 * number % 5,
+                run_time_ewma=(0.0, 1e9, 3.5, 5e-324)[number % 4],
+            )
             for number, (slots, in_use) in enumerate(pools)
         ]
         for pools in loads

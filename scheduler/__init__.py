@@ -24,6 +24,7 @@ for _package in (_policies, _pools):
         )
 
 from ._clock import Clock, SystemClock, VirtualClock
+from ._core.decisions import Decision, Explanation
 from ._core.events import (
     Event,
     JobOverdue,
@@ -38,15 +39,20 @@ from ._core.events import (
     PoolCordoned,
     PoolDraining,
     PoolFailed,
+    PoolQuarantined,
     PoolStopped,
     PoolUncordoned,
+    ScalingDecided,
+    ScalingMeasured,
     SchedulerClosing,
     WorkerLost,
     WorkerReturned,
     WorkerStarted,
+    WorkerStuck,
 )
 from ._core.job import Attempt, Priority
 from ._core.limits import Limit
+from ._core.standing import Standing
 from ._core.states import JobState, PoolState
 from ._core.statistics import Histogram, PoolStatistics, Statistics
 from ._current import CurrentJob, JobLogFilter, current_job
@@ -77,8 +83,10 @@ __all__ = [
     "Clock",
     "CurrentJob",
     "DeadlineExceeded",
+    "Decision",
     "DrainReport",
     "Event",
+    "Explanation",
     "Histogram",
     "JobHandle",
     "JobInterrupted",
@@ -102,6 +110,7 @@ __all__ = [
     "PoolDraining",
     "PoolFailed",
     "PoolGroup",
+    "PoolQuarantined",
     "PoolState",
     "PoolStatistics",
     "PoolStopped",
@@ -110,11 +119,14 @@ __all__ = [
     "QueueFull",
     "QueueTimeout",
     "RunTimeout",
+    "ScalingDecided",
+    "ScalingMeasured",
     "Scheduler",
     "SchedulerClosed",
     "SchedulerClosing",
     "SchedulerError",
     "ShutdownReport",
+    "Standing",
     "Statistics",
     "Submitter",
     "SystemClock",
@@ -124,6 +136,7 @@ __all__ = [
     "WorkerLost",
     "WorkerReturned",
     "WorkerStarted",
+    "WorkerStuck",
     "WouldDeadlock",
     "current_job",
 ]

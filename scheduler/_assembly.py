@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from policies.admission import Block
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RoutingPolicy
 from policies.ordering import StrictPriority
-from policies.routing import LeastLoaded
+from policies.routing import LeastLoaded, Pack
 from pools.contract import PoolRecipe
 from pools.thread_pool import ThreadPool
 
@@ -19,7 +19,7 @@ from ._core.job import JobOptions, Line
 from ._core.limits import Limit
 from ._core.pool_table import GroupRecord
 from ._group import PoolGroup
-from ._options import check_whole, need_method
+from ._options import check_seconds, check_whole, need_method
 
 #: A million waiting jobs take a third of a gigabyte: enough for any burst, not for a leak.
 DEFAULT_CAPACITY = 1_048_576
@@ -39,16 +39,21 @@ def make_core(
     check_whole("capacity=", capacity, at_least=1)
     admission = Block() if admission is None else admission
     ordering = StrictPriority() if ordering is None else ordering
-    routing = LeastLoaded() if routing is None else routing
+    if routing is not None:
+        need_method("routing", routing, "choose")
     need_method("admission", admission, "admit")
+    if hasattr(admission, "too_long"):
+        interval = getattr(admission, "interval", None)
+        check_seconds(
+            f"admission={type(admission).__name__}(), which sheds: interval", interval, above_zero=True
+        )
     need_method("ordering", ordering, "key")
-    need_method("routing", routing, "choose")
     return Core(
-        [_record(index, group) for index, group in enumerate(groups)],
+        [_record(index, group, routing) for index, group in enumerate(groups)],
         capacity=capacity,
         admission=admission,
         ordering=ordering,
-        routing=routing,
+        routing=LeastLoaded(),  # every group has its own
         uniform=random.Random(seed),  # jitter and routing need no secrecy
         limits=_checked(limits),
     )
@@ -94,11 +99,7 @@ def as_groups(given: tuple[PoolGroup | PoolRecipe | int, ...]) -> tuple[PoolGrou
 
 def line_for(core: Core, options: JobOptions, *, coroutine: bool) -> Line | None:
     """Return the line of jobs like this, or None when no group may take them."""
-    groups = tuple(
-        group
-        for group in core.pools.groups.values()
-        if group.takes(options.priority, options.tags, coroutine=coroutine)
-    )
+    groups = core.pools.places(options.priority, options.tags, coroutine=coroutine)
     return core.queue.line(groups, core.lots.of(options)) if groups else None
 
 
@@ -136,7 +137,18 @@ def why_not_eligible(core: Core, options: JobOptions, *, coroutine: bool) -> str
     )
 
 
-def _record(index: int, group: PoolGroup) -> GroupRecord:
+def _routing(group: PoolGroup, of_scheduler: RoutingPolicy | None) -> RoutingPolicy:
+    """Return what a group is routed by: its own policy, the scheduler's, or what suits its kind."""
+    given = of_scheduler if group.routing is None else group.routing
+    if given is not None:
+        decay = getattr(given, "run_time_decay", None)
+        if decay is not None:
+            check_seconds(f"{type(given).__name__}().run_time_decay", decay, above_zero=True)
+        return given
+    return LeastLoaded() if group.scales is None else Pack()
+
+
+def _record(index: int, group: PoolGroup, routing: RoutingPolicy | None) -> GroupRecord:
     recipe = group.pool
     return GroupRecord(
         name=group.name,
@@ -144,6 +156,7 @@ def _record(index: int, group: PoolGroup) -> GroupRecord:
         slots=recipe.slots,
         tags=group.offers,
         reserve_for=group.reserve_for,
+        keep=group.keep if group.lends else None,
         dedicated=recipe.dedicated if group.dedicated is None else group.dedicated,
         coroutines=recipe.runs_coroutines,
         announces=recipe.announces,
@@ -151,6 +164,11 @@ def _record(index: int, group: PoolGroup) -> GroupRecord:
         prefetch=recipe.prefetch,
         min_pools=group.min_pools,
         max_pools=group.max_pools,
+        scaling=group.scales,
+        stuck_after=group.stuck_after,
+        stuck_share=group.stuck_share,
+        replacements_max=group.replacements_max,
+        routing=_routing(group, routing),
     )
 
 

@@ -19,13 +19,15 @@ from ._core import events
 from ._core.deadlock import is_stuck
 from ._core.job import Attempt, JobOptions
 from ._core.pool_table import PoolRecord, Slot
+from ._core.standing import Standing, standing
 from ._core.states import RUNNING
 from ._current import current_slot, holds_loop, slot_here
 from ._errors import SchedulerError, WouldDeadlock
-from ._handle import JobHandle, Watcher
+from ._handle import JobHandle
 from ._linger import LINGER, linger
 from ._observers import Observer
 from ._turn import Turns, reentered
+from ._watching import Watcher
 
 _log = logging.getLogger("two-tier-scheduler.driver")
 
@@ -169,6 +171,10 @@ class Desk(Turns):
             attempts = handle.all_attempts()
         return attempts  # noqa: RET504  not from within: the lock is let go before the value is handed out
 
+    def explain(self, handle: JobHandle[Any]) -> Standing:
+        """Return how the job stands."""
+        return self.turn(lambda now: standing(self.core, handle, now))
+
     def progressed(self, job: Any, attempt: int, done: float, total: float | None) -> None:
         """Note how far a job is and tell observers."""
 
@@ -289,6 +295,7 @@ class Desk(Turns):
 
         def turn_away(now: float) -> None:
             self.refusing = self.refusing or reason
+            self.core.stop_scaling()
             for job in list(self.core.gate.door):
                 self.core.leave_door(job, now, reason)
 

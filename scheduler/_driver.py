@@ -16,7 +16,6 @@ Guarantees
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import time
 from _thread import allocate_lock
@@ -28,10 +27,10 @@ from pools.contract import Call, CallAbandoned, Deliver, WorkerGone
 
 from ._core.books import Left, describe
 from ._core.deadlock import is_stuck
-from ._core.pool_table import GroupRecord, PoolRecord, Slot
+from ._core.pool_table import PoolRecord, Slot
 from ._core.states import RUNNING, SUCCEEDED
 from ._current import holds_loop, local
-from ._desk import Desk, bounded, go_on
+from ._desk import bounded, go_on
 from ._errors import (
     CancelledFromWithin,
     JobInterrupted,
@@ -42,8 +41,8 @@ from ._errors import (
     WorkerDied,
     WouldDeadlock,
 )
-from ._front import PoolFront
 from ._handle import JobHandle
+from ._opening import Opening
 from ._turn import INSIDE, INSIDE_TORN, OUTSIDE, reentered
 
 _BLOCK = Admission.BLOCK  # see `_core.states` on the price of looking a member up
@@ -51,10 +50,8 @@ _BLOCK = Admission.BLOCK  # see `_core.states` on the price of looking a member 
 #: The frame of ours in a traceback, where the call ran in this process.
 _RUN = JobHandle.run.__code__
 
-_log = logging.getLogger("two-tier-scheduler.driver")
 
-
-class Driver(Desk):
+class Driver(Opening):
     """One core, its lock, its clock and its pools. Threads: every method, from any thread."""
 
     # The hot path
@@ -120,7 +117,7 @@ class Driver(Desk):
                 self.pay()
             try:
                 if error is not None:
-                    error = self._blame(error, bound)
+                    error = self.blame(error, bound)
                 while not acquire(False):  # see `_lock`
                     sleep(0)
                 self._busy = True
@@ -172,13 +169,13 @@ class Driver(Desk):
 
         return self.turn(refill)
 
-    def _blame(self, error: BaseException, slot: Slot) -> BaseException:
+    def blame(self, error: BaseException, slot: Slot) -> BaseException:
         """Return the error as the caller should see it."""
         if isinstance(error, CallAbandoned):
             cause = error.__cause__
             if cause is not None and slot.begun != slot.attempt:  # its worker could not even start
                 # Another worker of the pool may be about to say so: no call may be given to it meanwhile.
-                self._pool_failed(slot.pool, cause)
+                self.pool_failed(slot.pool, cause)
                 if slot.pool.group.broken is None:
                     broken = PoolBroken(
                         f"worker {slot.worker} could not start ({describe(cause)}); "
@@ -281,7 +278,7 @@ class Driver(Desk):
         try:
             value = job.run()
         except BaseException as error:
-            failure = self._blame(error, slot)
+            failure = self.blame(error, slot)
         local.slot = outer
         self._finish_in_caller(job, slot, value, failure)
 
@@ -338,48 +335,3 @@ class Driver(Desk):
             go_on(inside)
         self._door.pop(job, None)
         self.turn(lambda now: self.core.leave_door(job, now, reason))
-
-    # Pools
-
-    def _pool_failed(self, pool: PoolRecord, error: BaseException) -> None:
-        why = describe(error)  # in words before the turn: they are anybody's code
-        more = self.turn(lambda now: self.core.pool_failed(pool, error, why, now))
-        while more:
-            more = self.turn(self.core.fail_some)
-
-    def add_pool(self, group: GroupRecord) -> str:
-        """Open one more pool of the group and return its id."""
-        pool = self.turn(lambda now: self.core.make_pool(group, now))
-
-        def broken(error: BaseException) -> None:
-            # Said first: whoever learns from a failed job that the pool is broken finds the reason in the log.
-            _log.critical(
-                "pool %s can run nothing any more: %s raised when its worker started",
-                pool.pool_id,
-                type(error).__name__,
-                exc_info=error,
-            )
-            self._pool_failed(pool, error)
-
-        def put_up(now: float) -> None:
-            if self.refusing is not None:
-                raise SchedulerClosed(f"pool {pool.pool_id} cannot be added: {self.refusing}")
-            if group.max_pools is not None and group.capacity_pools() >= group.max_pools:
-                raise ValueError(
-                    f"group {group.name!r} has {group.capacity_pools()} pools and max_pools={group.max_pools}; "
-                    "drain one first, or make the group with a higher maximum"
-                )
-            self.core.add_pool(pool, now)
-            if not group.announces:
-                self.core.pool_up(pool, now)
-
-        front = PoolFront(self, pool, self.deliverer(pool), broken, self._blame)
-        pool.runner = self._recipes[group.name].open(pool.pool_id, front)
-        try:
-            self.turn(put_up)
-        except Exception:
-            pool.runner.drain()
-            raise
-        finally:
-            front.opened.set()
-        return pool.pool_id

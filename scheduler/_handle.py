@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from _thread import allocate_lock
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextvars import Context
@@ -23,9 +22,11 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from ._core.job import Attempt, Job, JobOptions, Line
+from ._core.standing import Standing
 from ._core.states import CANCELLED, RUNNING, SUCCEEDED, WAITING
 from ._current import inside, local
 from ._relay import Relay
+from ._watching import Unretrieved, Watcher
 
 T = TypeVar("T")
 
@@ -56,6 +57,9 @@ class Keeper(Protocol):
 
     def history(self, handle: JobHandle[Any]) -> tuple[Attempt, ...]:
         """Return the job's attempts."""
+
+    def explain(self, handle: JobHandle[Any]) -> Standing:
+        """Return how the job stands."""
 
     def wait_inside(self, handle: JobHandle[Any]) -> Generator[Any, None, Any]:
         """Await the handle in a coroutine that is, or belongs to, a job."""
@@ -166,6 +170,13 @@ class JobHandle(Job, Future[T]):
     def name(self) -> str:
         """The name given with the options, else the function's; a settled job has let go of that."""
         return self.options.name or (f"job {self.id}" if self.function is None else name_of(self.function))
+
+    def explain(self) -> Standing:
+        """Return why the job is where it is, and by estimate for how long; ``print`` it to read that.
+
+        Cost: O(pools), and O(n) in the jobs of its priority that wait. Threads: any.
+        """
+        return self.driver.explain(self)
 
     # Stopping
 
@@ -333,59 +344,6 @@ class JobHandle(Job, Future[T]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"job {self.id}'s handle belongs to its process and cannot be pickled")
-
-
-class Watcher:
-    """One thread that waits for one handle."""
-
-    __slots__ = ("lock",)
-
-    def __init__(self) -> None:
-        self.lock = allocate_lock()
-        self.lock.acquire()
-
-    def wake(self) -> None:
-        """Wake the thread; doing so twice is harmless."""
-        try:  # noqa: SIM105  `suppress` would cost a microsecond of every round trip
-            self.lock.release()
-        except RuntimeError:
-            pass
-
-
-def herald(news: tuple[Any, JobHandle[Any]]) -> None:
-    """Tell somebody who waits through `concurrent.futures` that a handle has settled."""
-    watcher, handle = news
-    state = handle.state
-    if state is SUCCEEDED:
-        watcher.add_result(handle)
-    elif state is CANCELLED:
-        watcher.add_cancelled(handle)
-    else:
-        watcher.add_exception(handle)
-
-
-class Unretrieved:
-    """Logs a failure when the handle that held it is dropped unread, as asyncio does.
-
-    A separate object, so that only failed jobs pay for a finaliser.
-    """
-
-    __slots__ = ("error", "job_id", "name")
-
-    def __init__(self, job_id: int, name: str, error: BaseException) -> None:
-        self.job_id = job_id
-        self.name = name
-        self.error: BaseException | None = error
-
-    def __del__(self) -> None:
-        error, self.error = self.error, None
-        if error is not None:
-            _log.error(
-                "job %s (%s) failed and nobody retrieved its exception",
-                self.job_id,
-                self.name,
-                exc_info=error,
-            )
 
 
 def name_of(function: object) -> str:

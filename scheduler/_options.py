@@ -30,6 +30,7 @@ class Options(TypedDict, total=False):
     delay: float
     retry: RetryPolicy | None
     tenant: str | None
+    affinity: str | None
     name: str | None
 
 
@@ -51,7 +52,7 @@ def checked(base: JobOptions, given: Options) -> JobOptions:
         check_seconds("delay", changes["delay"])
     if "retry" in changes:
         changes["retry"] = check_retry(changes["retry"])
-    for name in ("tenant", "name"):
+    for name in ("tenant", "affinity", "name"):
         if changes.get(name) is not None and not isinstance(changes[name], str):
             raise TypeError(f"{name}= must be a string or None, not {reprlib.repr(changes[name])}")
     return attrs.evolve(base, **changes)

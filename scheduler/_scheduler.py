@@ -18,6 +18,7 @@ from pools.contract import PoolRecipe
 
 from ._assembly import DEFAULT_CAPACITY, as_groups, make_core
 from ._clock import Clock, SystemClock
+from ._core.decisions import Explanation
 from ._core.job import JobOptions
 from ._core.limits import Limit
 from ._core.pool_table import GroupRecord, PoolRecord
@@ -60,9 +61,10 @@ class Scheduler(Submitter):
     has eight threads; otherwise hand it `PoolGroup`s, or bare recipes such as ``ThreadPool(slots=8)``.
 
     `capacity` bounds the jobs that wait (default 1,048,576); `admission` says what happens beyond
-    (default `Block`), `ordering` who goes first (`StrictPriority`), `routing` which pool
-    (`LeastLoaded`), `retry` what happens to failures (`NoRetry`), `limits` how many jobs of a tenant or tag
-    may run at once or start a second (`Limit`; none). `seed` fixes the dice.
+    (default `Block`), `ordering` who goes first (`StrictPriority`), `routing` which pool of a group
+    (`Pack` where the group scales, else `LeastLoaded`), `retry` what happens to failures (`NoRetry`),
+    `limits` how many jobs of a tenant or tag may run at once or start a second (`Limit`; none).
+    `seed` fixes the dice.
     `check_invariants` checks the whole state in every eventful turn: slow, for debugging.
 
     It is a `concurrent.futures.Executor`; use it in ``with`` or ``async with``. A scheduler that is
@@ -136,6 +138,14 @@ class Scheduler(Submitter):
         5 µs more.
         """
         return self._driver.subscribe(observer)
+
+    def explain(self, group: str | PoolGroup) -> Explanation:
+        """Return the last 64 decisions about a group's pools, with reasons; ``print`` it to read them.
+
+        Raises ValueError for an unknown group. Cost: O(pools).
+        """
+        record = self._group(group)
+        return self._driver.turn(lambda now: self._driver.core.explain(record, now))
 
     # Capacity by hand
 

@@ -315,6 +315,8 @@ class Closing:
                 driver.abandoned += [slot.worker for slot in pool.all_slots if slot.overdue]
                 continue
             patience = _STUCK_LEAVE_WITHIN if pool in stuck_pools else until - time.monotonic()
+            if pool.runner is None:  # it is just being opened, and drained then
+                continue
             try:
                 stuck = pool.runner.stop(max(0.0, patience))
             except Exception:

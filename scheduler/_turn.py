@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from threading import RLock
 from typing import Any, TypeVar
@@ -30,10 +31,11 @@ from ._core.pool_table import PoolRecord, Slot
 from ._core.states import CANCELLED, SUCCEEDED
 from ._current import local
 from ._errors import SchedulerError
-from ._handle import JobHandle, Unretrieved, herald
+from ._handle import JobHandle
 from ._lock import as_condition
 from ._observers import Observers
 from ._relay import Relay
+from ._watching import Unretrieved, herald
 
 T = TypeVar("T")
 
@@ -46,7 +48,7 @@ INSIDE, INSIDE_TORN, OUTSIDE = range(3)
 _TEARING = (RecursionError, MemoryError)
 
 
-class Turns:
+class Turns(ABC):
     """One core, its lock and its clock. Threads: every method, from any thread."""
 
     def __init__(
@@ -184,11 +186,17 @@ class Turns:
         while left.settled:
             self._settled(left.settled[-1])  # type: ignore[arg-type]
             left.settled.pop()
+        while left.opens:
+            self.open(left.opens[-1])
+            left.opens.pop()
         for question, error in left.policy_failures:
             _log.error("the %s policy failed; the scheduler fell back", question, exc_info=error)
         for pool in left.stopped:
             try:
-                pool.runner.drain()
+                if (
+                    pool.runner is not None
+                ):  # else whoever opens it just now finds it gone, see `Opening.open`
+                    pool.runner.drain()
             except Exception:
                 _log.exception("pool %s raised when it was drained", pool.pool_id)
             for tell in self._draining.pop(pool, ()):
@@ -203,6 +211,10 @@ class Turns:
             self.ensure_begun(*left.handing)
             left.starts.pop()
         self.act(left)
+
+    @abstractmethod
+    def open(self, pool: PoolRecord) -> None:
+        """Make a pool real that is on the books: `Opening`."""
 
     def begin(self, slot: Slot, job: Job) -> None:
         """Hand the job of a slot that was just bound to its pool, and come back to the job that called, if any."""

@@ -17,11 +17,14 @@ from pools.contract import PoolRecipe
 from ._assembly import DEFAULT_CAPACITY, as_groups, line_for, make_core, why_not_eligible
 from ._core.books import Left, worded
 from ._core.core import Core
+from ._core.decisions import Explanation
 from ._core.events import Event
 from ._core.invariants import check
 from ._core.job import Attempt, Job, JobOptions, Line
 from ._core.limits import Limit
 from ._core.pool_table import PoolRecord, Slot
+from ._core.standing import Standing, standing
+from ._core.states import PoolState
 from ._core.statistics import PoolStatistics, Statistics
 from ._errors import JobInterrupted, NoEligiblePool, QueueFull
 from ._group import PoolGroup
@@ -64,6 +67,9 @@ class Simulator:
     """A scheduler in virtual time.
 
     Takes the groups and policies of `Scheduler`; of a pool's recipe only ``slots`` counts.
+    `start_up` is how many seconds a pool that scaling opens takes to start, or a function of its id that says
+    so, None for one that fails. `slowdown` says how many times longer an attempt runs that starts as one of so
+    many in its group, for work whose throughput does not grow with the slots.
     `check_every` checks all invariants every so many events (0: never). A submitter that finds the
     queue full under `Block` waits at the door in virtual time; with `CallerRuns` the job is counted
     as run by its caller, at once.
@@ -82,6 +88,8 @@ class Simulator:
         limits: Iterable[Limit] = (),
         seed: int = 0,
         check_every: int = 0,
+        start_up: float | Callable[[str], float | None] = 0.0,
+        slowdown: Callable[[int], float] | None = None,
     ) -> None:
         pool_groups = as_groups(groups)
         self.core: Core = make_core(
@@ -99,6 +107,8 @@ class Simulator:
         self._heap: list[tuple[float, int, int, Any]] = []
         self._number = 0
         self._check_every = check_every
+        self._start_up = start_up
+        self._slowdown = slowdown
         self._observers: list[Callable[[Event], object]] = []
         for group in pool_groups:
             for _ in range(group.min_pools):
@@ -215,6 +225,14 @@ class Simulator:
         """Return one consistent snapshot; times are virtual seconds."""
         return self.core.statistics(self.now)
 
+    def explain(self, group: str) -> Explanation:
+        """Return the last decisions about a group's pools, with reasons."""
+        return self.core.explain(self.core.pools.groups[group], self.now)
+
+    def standing(self, job: SimulatedJob) -> Standing:
+        """Return why a job is where it is, as ``JobHandle.explain`` does."""
+        return standing(self.core, job, self.now)
+
     def pools(self) -> tuple[PoolStatistics, ...]:
         """Return every pool that has not stopped."""
         return self.core.pool_statistics()
@@ -287,7 +305,25 @@ class Simulator:
 
     def _start(self, slot: Slot, job: Any, now: float) -> None:
         self._number += 1
-        heappush(self._heap, (now + job.run_time, _FINISH, self._number, (slot, job, job.attempt)))
+        run_time = job.run_time
+        if self._slowdown is not None:
+            run_time *= self._slowdown(sum(pool.in_use for pool in slot.pool.group.pools))
+        heappush(self._heap, (now + run_time, _FINISH, self._number, (slot, job, job.attempt)))
+
+    def _open(self, pool: PoolRecord) -> None:
+        seconds = self._start_up(pool.pool_id) if callable(self._start_up) else self._start_up
+        self._push(self.now + (seconds or 0.0), _ACTION, lambda: self._opened(pool, failed=seconds is None))
+
+    def _opened(self, pool: PoolRecord, *, failed: bool) -> None:
+        if pool.state is not PoolState.STARTING:
+            return
+        if failed:
+            error = SimulatedFailure(f"pool {pool.pool_id} failed to start")
+            more = self.core.pool_failed(pool, error, str(error), self.now)
+            while more:
+                more = self.core.fail_some(self.now)
+        else:
+            self.core.pool_up(pool, self.now)
 
     def _finish(self, ended: tuple[Slot, SimulatedJob, int], now: float) -> None:
         slot, job, attempt = ended
@@ -308,6 +344,8 @@ class Simulator:
         left, core.left = core.left, Left()
         for slot in left.starts:
             self._start(slot, slot.job, self.now)
+        for pool in left.opens:
+            self._open(pool)
         for event in map(worded, left.events):
             for observer in self._observers:
                 observer(event)

@@ -3,11 +3,14 @@
 Three kinds of jobs share one scheduler. Reads (NORMAL) go to the pools tagged "io", which are threads; what
 they read is hashed and compressed by follow-up jobs (LOW) in those tagged "cpu", which are processes; look-ups
 in the index built so far (HIGH) share the threads with the reads. Every fiftieth read fails the first time and is retried.
-At one third of the files a pool is added to each group, at two thirds it is drained again.
+The threads scale by themselves, from one pool to several and back; to the processes a pool is added by hand
+at one third of the files, and drained again at two thirds.
+
+Each read waits a little first, as it would for a disk over a network: `--latency 0` is the disk that is here.
 
 The same code then runs on a `ThreadPoolExecutor`, for comparison. Ctrl-C stops in bounded time.
 
-    python docs/examples/index_tree.py [FOLDER] [--slots N] [--pools N] [--limit N] [--no-compare]
+    python docs/examples/index_tree.py [FOLDER] [--slots N] [--pools N] [--limit N] [--latency S] [--no-compare]
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from pathlib import Path
 
 from _shown import Progress, ms, shown_progress, table
 
-from policies import FixedBackoff
+from policies import FixedBackoff, QueueDelay
 from pools import ProcessPool, ThreadPool
 from scheduler import (
     CurrentJob,
@@ -48,6 +51,9 @@ LEVEL = 3  # of compression: the default takes twice the time
 WINDOW = 1_000  # files in flight, so that a tree of any size fits into memory
 LOOK_UP_EVERY = 0.004  # seconds
 FLAKY_EVERY = 50  # reads
+TARGET = 0.05  # seconds that reads may wait before a pool of threads is added
+GROWTH = 3  # pools of threads beyond those there are to begin with
+CALM = 8.0  # seconds in which those are expected to be gone again, when all is done
 
 KINDS = {"io": "threads", "cpu": "processes"}
 
@@ -60,8 +66,9 @@ class Tree:
     It is written for any `concurrent.futures.Executor`, so that two kinds can be compared.
     """
 
-    def __init__(self, reading: Executor, digesting: Executor, looking_up: Executor) -> None:
+    def __init__(self, reading: Executor, digesting: Executor, looking_up: Executor, latency: float) -> None:
         self.reading, self.digesting, self.looking_up = reading, digesting, looking_up
+        self.latency = latency
         self.index: dict[str, Entry] = {}
         self.unreadable = 0
         self.answered_within: list[float] = []
@@ -102,6 +109,7 @@ class Tree:
         job = this_job()
         if job is not None and job.attempt == 1 and number % FLAKY_EVERY == 0:
             raise OSError(f"{path}: not at the first attempt")
+        time.sleep(self.latency)
         with open(path, "rb") as file:  # noqa: PTH123  a Path for each file would be most of the time
             data = file.read(READ_MAX)
         try:
@@ -180,10 +188,36 @@ def report(scheduler: Scheduler, tree: Tree, attempts: Counter[str]) -> None:
     )
 
 
-def index_with_scheduler(paths: list[str], slots: int, pools: int) -> tuple[Tree, float] | None:
+def calm_down(scheduler: Scheduler, pools: int) -> None:
+    """Wait a moment for the pools that are not needed any more to be drained."""
+    until = time.monotonic() + CALM
+    while time.monotonic() < until and sum(pool.group == "io" for pool in scheduler.pools()) > pools:
+        time.sleep(0.05)
+
+
+def report_scaling(scheduler: Scheduler, began: float) -> None:
+    """Print when and why the threads scaled, and what that did."""
+    decisions = [decision for decision in scheduler.explain("io").decisions if decision.pools]
+    print("\n  when     pools  what and why" if decisions else "\n  The threads did not need to scale.")
+    for decision in decisions:
+        what = f"{decision.action} {' '.join(decision.pools)}: {decision.reason}"
+        print(f"  {decision.time - began:5.2f} s  {decision.before:5}  {what}")
+        if decision.effect:
+            print(f"                  it gave {decision.effect}")
+
+
+def index_with_scheduler(
+    paths: list[str], slots: int, pools: int, latency: float
+) -> tuple[Tree, float] | None:
     """Index with a scheduler and print the report; return None when it was stopped by Ctrl-C."""
     scheduler = Scheduler(
-        PoolGroup("io", ThreadPool(slots=slots), min_pools=pools),
+        PoolGroup(
+            "io",
+            ThreadPool(slots=slots),
+            min_pools=pools,
+            max_pools=pools + GROWTH,
+            scaling=QueueDelay(target=TARGET),
+        ),
         PoolGroup("cpu", ProcessPool(slots=min(slots, os.cpu_count() or 1)), min_pools=pools),
         retry=FixedBackoff(delay=0.01, attempts_max=3, retry_on=OSError),
     )
@@ -191,6 +225,7 @@ def index_with_scheduler(paths: list[str], slots: int, pools: int) -> tuple[Tree
         reading=scheduler.with_options(priority=Priority.NORMAL, tags="io", name="read"),
         digesting=scheduler.with_options(priority=Priority.LOW, tags="cpu", name="digest"),
         looking_up=scheduler.with_options(priority=Priority.HIGH, name="look up"),
+        latency=latency,
     )
     attempts: Counter[str] = Counter()
 
@@ -200,33 +235,36 @@ def index_with_scheduler(paths: list[str], slots: int, pools: int) -> tuple[Tree
 
     scheduler.subscribe(count)
     added: list[str] = []
+    began = scheduler.statistics().time
 
     def grow() -> None:
-        added.extend(map(scheduler.add_pool, ("io", "cpu")))
-        print("added pools", *added, flush=True)
+        added.append(scheduler.add_pool("cpu"))
+        print("added pool", *added, flush=True)
 
     def shrink() -> None:
         for pool in added:
             scheduler.drain_pool(pool)
-        print("drained pools", *added, flush=True)
+        print("drained pool", *added, flush=True)
 
     steps = {len(paths) // 3: grow, len(paths) * 2 // 3: shrink}
     try:
         with shown_progress(len(paths), "two-tier scheduler") as progress:
             seconds = tree.run(paths, progress, steps)
+        calm_down(scheduler, pools)
         scheduler.close()
     except KeyboardInterrupt:
         print("\nstopping ...", flush=True)
         print(scheduler.close(finish_within=0.5, cancel_within=0.5))
         return None
     report(scheduler, tree, attempts)
+    report_scaling(scheduler, began)
     return tree, seconds
 
 
-def index_with_executor(paths: list[str], threads: int) -> tuple[Tree, float]:
+def index_with_executor(paths: list[str], threads: int, latency: float) -> tuple[Tree, float]:
     """Index with the standard library's executor."""
     with ThreadPoolExecutor(threads) as executor:
-        tree = Tree(executor, executor, executor)
+        tree = Tree(executor, executor, executor, latency)
         try:
             with shown_progress(len(paths), "ThreadPoolExecutor") as progress:
                 return tree, tree.run(paths, progress, {})
@@ -252,6 +290,7 @@ def main() -> int:
     parser.add_argument("--slots", type=int, default=4, help="slots of each pool")
     parser.add_argument("--pools", type=int, default=1, help="pools of each of the two groups")
     parser.add_argument("--limit", type=int, help="index at most so many files")
+    parser.add_argument("--latency", type=float, default=0.01, help="seconds each read waits first")
     parser.add_argument("--no-compare", action="store_true", help="leave ThreadPoolExecutor out")
     options = parser.parse_args()
     folder = options.folder or sysconfig.get_path("stdlib")
@@ -259,12 +298,13 @@ def main() -> int:
     print(f"{len(paths):,} files below {folder}; Ctrl-C stops", flush=True)
     if not options.no_compare:
         warm_up(paths)
-    ours = index_with_scheduler(paths, options.slots, options.pools)
+    ours = index_with_scheduler(paths, options.slots, options.pools, options.latency)
     if ours is None:
         return 130
     if not options.no_compare:
-        # As many threads as the scheduler had while it had most.
-        comparison(ours, index_with_executor(paths, 2 * options.slots * (options.pools + 1)))
+        # As many threads as the scheduler had while it had most, and one for each process.
+        threads = options.slots * (options.pools + GROWTH) + 2 * (os.cpu_count() or 1)
+        comparison(ours, index_with_executor(paths, threads, options.latency))
     return 0
 
 

@@ -16,14 +16,14 @@ from collections.abc import Iterable, Sequence
 
 from .._errors import JobInterrupted
 from . import events
-from .capacity import Capacity
 from .job import Job
 from .pool_table import NOTHING_AHEAD, Slot
+from .shedding import Shedding
 from .states import CANCELLED, EXPIRED, FAILED, WAITING, PoolState
 from .timers import TimerKind
 
 
-class Ahead(Capacity):
+class Ahead(Shedding):
     """Exchanges several outcomes for several jobs, takes back what has not started, follows workers."""
 
     #: The job that is between two places: an interrupt must not lose it there.

@@ -12,13 +12,14 @@ from policies.ordering import StrictPriority
 
 from .._errors import DeadlineExceeded, PoolBroken
 from . import events
+from .autoscaler import Scaled
 from .dispatcher import Dispatcher
 from .front_queue import FrontQueue
 from .gate import Gate
 from .job import Job
 from .limits import Limit
 from .parking import Lots
-from .pool_table import GroupRecord, PoolRecord, PoolTable, Slot
+from .pool_table import GroupRecord, Loan, PoolRecord, PoolTable, Slot
 from .retrier import Retrier
 from .states import TRANSITIONS, JobState, PoolState
 from .statistics import Ledger
@@ -37,6 +38,8 @@ class Left:
     stops: list[tuple[Slot, int]] = attrs.Factory(list)
     #: Slots whose jobs ahead are to be taken back: something more urgent waits.
     recalls: list[Slot] = attrs.Factory(list)
+    #: Pools that are on the books and are to be opened.
+    opens: list[PoolRecord] = attrs.Factory(list)
     #: Jobs that reached a terminal state other than by succeeding.
     settled: list[Job] = attrs.Factory(list)
     #: Jobs that were let in from the door.
@@ -65,6 +68,7 @@ class Books:
         uniform: Uniform,
         limits: Iterable[Limit] = (),
     ) -> None:
+        self.now = 0.0
         #: Limits by tenant and tag, and whom they keep waiting.
         self.lots = Lots(limits, self)
         self.queue = FrontQueue(capacity, few_keys=getattr(ordering, "few_keys", False), lots=self.lots)
@@ -74,12 +78,15 @@ class Books:
             self.pools.groups[group.name] = group
         self.ledger = Ledger()
         self.gate = Gate(admission, self.queue, self.policy_failed)
-        self.dispatcher = Dispatcher(routing, uniform, self.policy_failed)
+        self.dispatcher = Dispatcher(routing, uniform, self.policy_failed, lambda: self.now)
+        for group in self.pools.groups.values():
+            group.decay = getattr(self.dispatcher.routing(group), "run_time_decay", None)
+        #: Whether any routing policy looks at how long jobs run.
+        self.keeps_run_times = any(group.decay is not None for group in self.pools.groups.values())
         self.retrier = Retrier(uniform, self.policy_failed)
         self.ordering = ordering
         #: A job is born with its priority as key, which saves asking the default ordering.
         self.key_is_priority = type(ordering) is StrictPriority
-        self.now = 0.0
         self.paused = False
         #: False once closing has begun to cancel: a failure is then final.
         self.retrying = True
@@ -92,12 +99,33 @@ class Books:
             state=PoolState.CORDONED,
             started_at=0.0,
         )
+        self._begin_to_scale(admission)
         #: How many jobs lie ahead, in all slots.
         self.ahead = 0
         self.observed = False
         #: Whether the turn left anything behind but the answer of its method.
         self.dirty = False
         self.left = Left()
+
+    def _begin_to_scale(self, admission: AdmissionPolicy) -> None:
+        #: The groups that scale by themselves, by name.
+        self.scaled = {
+            group.name: Scaled(group, group.scaling)
+            for group in self.pools.groups.values()
+            if group.scaling is not None
+        }
+        #: They are all at rest, and nobody looks at them until a job comes.
+        self.scaling_rests = bool(self.scaled)
+        #: Seconds between two decisions on what has waited too long; 0 when the policy sheds nothing by itself.
+        self.shed_interval: float = (
+            getattr(admission, "interval", 0.0) if hasattr(admission, "too_long") else 0.0
+        )
+        #: Somebody rests until a job comes, and is then to be woken.
+        self.dozing = self.scaling_rests or self.shed_interval > 0
+        #: No pool is opened any more but by hand.
+        self.closing = False
+        #: Calls that have outlived their limit, by when they count as stuck: number, slot, attempt.
+        self.overdue: list[tuple[float, int, Slot, int]] = []
 
     def move(self, job: Job, state: JobState) -> None:
         """Change a job's state, if that is a legal move."""
@@ -109,7 +137,7 @@ class Books:
         if state not in TRANSITIONS[job.state]:
             raise AssertionError(f"job {job.id}: {job.state.name} → {state.name} is no legal move")
 
-    def broken(self, groups: Sequence[GroupRecord]) -> PoolBroken:
+    def broken(self, groups: Sequence[GroupRecord | Loan]) -> PoolBroken:
         """Return the error of a job that no pool will ever take."""
         names = ", ".join(repr(group.name) for group in groups)
         cause = groups[0].broken

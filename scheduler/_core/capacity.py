@@ -14,6 +14,11 @@ from .states import FAILED, PoolState
 JOBS_PER_TURN = 256
 
 
+#: What stays unless it is drained, and what goes by itself.
+_STAYS = (PoolState.STARTING, PoolState.ACCEPTING, PoolState.CORDONED, PoolState.QUARANTINED)
+_GOES = (PoolState.FAILED_TO_START, PoolState.STOPPED, PoolState.DRAINING, PoolState.QUARANTINED)
+
+
 class Capacity(FullQueue):
     """Adds pools, cordons and drains them, and dispatches."""
 
@@ -32,13 +37,17 @@ class Capacity(FullQueue):
     def pool_up(self, pool: PoolRecord, now: float) -> None:
         """Let a pool that is STARTING or CORDONED take jobs, and give it what waits."""
         self.now = now
-        if self.observed and pool.state is PoolState.CORDONED:
+        if pool.state is PoolState.STARTING and pool.group.name in self.scaled:
+            scaled = self.scaled[pool.group.name]
+            scaled.failures = 0
+            scaled.flow.started_up(now - pool.started_at)
+            pool.idle_since = now
+        if self.observed and pool.state is not PoolState.STARTING:
             self.emit(events.PoolUncordoned(time=now, pool=pool.pool_id))
         self.pools.move(pool, PoolState.ACCEPTING)
         if pool.group.broken is not None:  # a new pool makes it whole
             pool.group.broken = None
-            for line in self.queue.every_line():
-                line.look()
+            pool.group.look()
         self.dispatch(now)
 
     def cordon(self, pool: PoolRecord, now: float) -> None:
@@ -68,7 +77,7 @@ class Capacity(FullQueue):
 
     def drain_for_good(self, pool: PoolRecord, now: float) -> None:
         """Drain a pool because the scheduler closes, whatever its state."""
-        if pool.state in (PoolState.STARTING, PoolState.ACCEPTING, PoolState.CORDONED):
+        if pool.state in _STAYS:
             self.drain(pool, now)
 
     def pool_failed(self, pool: PoolRecord, error: BaseException, why: str, now: float) -> bool:
@@ -77,16 +86,17 @@ class Capacity(FullQueue):
         `why` is the error in words. Returns whether `fail_some` has more of them to fail.
         """
         self.now = now
-        if pool.state in (PoolState.FAILED_TO_START, PoolState.STOPPED, PoolState.DRAINING):
+        if pool.state in _GOES:
             return False
+        if pool.state is PoolState.STARTING and pool.group.name in self.scaled:
+            self.scaled[pool.group.name].start_failed(now)
         self.pools.move(pool, PoolState.FAILED_TO_START)
         if self.observed:
             self.emit(events.PoolFailed(time=now, pool=pool.pool_id, error=why))
         group = pool.group
         if not group.capacity_pools():
             group.broken, group.why_broken = error, why
-            for line in self.queue.every_line():
-                line.look()
+            group.look()
         self.stop_if_empty(pool, now)
         return self.fail_some(now)
 
@@ -144,6 +154,8 @@ class Capacity(FullQueue):
 
         Where slots are free nobody else can start: all who could have. Cost: O(log lines) a start.
         """
+        if self.dozing:
+            self.wake(now)
         self.lots.accrue(now)
         woken, self.lots.woken = self.lots.woken, []
         if not self.paused:

@@ -70,7 +70,7 @@ class Core(Ahead):
 
     def next_deadline(self) -> float:
         """Return when `advance` is needed next, infinity if never."""
-        when = self.timers.next_deadline()
+        when = min(self.timers.next_deadline(), self.next_look(), self.next_stuck(), self.next_shed())
         if self.lots.limits:
             when = min(when, self.lots.next_token())
             if self.gate.door:
@@ -88,13 +88,19 @@ class Core(Ahead):
         for _ in range(TIMERS_PER_TURN):
             timer = self.timers.first_due(now)
             if timer is None:
-                return
+                break
             self._in_hand = timer.job
             self.timers.remove(timer)
             self._due(timer, now)
             self._in_hand = None
             if self.lots.woken:
                 self.meet(now)
+        if self.next_stuck() <= now:
+            self.find_stuck(now)
+        if self.next_look() <= now:
+            self.scale(now)
+        if self.next_shed() <= now:
+            self.shed(now)
 
     def _due(self, timer: Timer, now: float) -> None:
         job, kind, options = timer.job, timer.kind, timer.job.options
@@ -164,6 +170,8 @@ class Core(Ahead):
         assert job.slot is not None
         job.slot.interrupted = str(error)
         self._stop(job)
+        if isinstance(job.slot, Slot) and not job.slot.pool.group.kills:
+            self.watch_stuck(job.slot, now)
         if self.observed:
             self.emit(events.JobOverdue(time=now, job_id=job.id, attempt=job.attempt, worker=job.slot.worker))
 
@@ -270,6 +278,7 @@ class Core(Ahead):
                 state=pool.state,
                 started_at=pool.started_at,
                 overdue=sum(slot.overdue for slot in pool.all_slots),
+                stuck=pool.stuck,
                 down=pool.down,
                 ahead=sum(len(slot.ahead) for slot in pool.all_slots),
                 inversion_bound=pool.inversion_bound,

@@ -1,6 +1,7 @@
 """Which pool? Matches waiting jobs with free slots.
 
-Both directions are late binding: a job is matched only when a slot is free.
+Both directions are late binding: a job is matched only when a slot is free. First comes the group, by the
+order in which they stand in the job's line; then a pool of that group, by the group's routing policy.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from policies.contracts import RoutingPolicy, Uniform
 
 from .front_queue import order
 from .job import Job, Line
-from .pool_table import GroupRecord, PoolRecord, Slot
+from .pool_table import GroupRecord, Loan, PoolRecord, Slot
 from .states import PoolState
 
 _ACCEPTING = PoolState.ACCEPTING
@@ -20,56 +21,82 @@ _ACCEPTING = PoolState.ACCEPTING
 class Dispatcher:
     """Finds a slot for a job, and a job for a slot."""
 
-    __slots__ = ("_policy_failed", "_routing", "_uniform")
+    __slots__ = ("_choices", "_moment", "_policy_failed", "_routing", "_uniform")
 
     def __init__(
         self,
         routing: RoutingPolicy,
         uniform: Uniform,
         policy_failed: Callable[[str, object, BaseException, str], None],
+        moment: Callable[[], float],
     ) -> None:
         self._routing = routing
         self._uniform = uniform
         self._policy_failed = policy_failed
+        self._moment = moment
+        self._choices = 0
 
     def has_slot(self, line: Line) -> bool:
         """Whether a job of this line could start now. Cost: O(groups of the line)."""
         return any(group.free for group in line.groups)
 
     def take_slot(self, line: Line, job: Job) -> Slot | None:
-        """Take a free slot for `job` of `line`, chosen by routing, or return None.
+        """Take a free slot for `job` of `line`, or return None.
 
-        Cost: O(groups of the line) when none is free, O(pools) when one is.
+        Of the first group that has one, in the pool that routing chooses. Cost: O(groups of the line)
+        when none is free, O(pools of the group) when one is.
         """
-        pools: list[PoolRecord] = []
         for group in line.groups:
             if group.free:
-                pools += group.pools
-        if not pools:
-            return None
-        pool = pools[0] if len(pools) == 1 else self._route(job, pools)
-        pool.group.free -= 1
-        slot: Slot = pool.free.pop()
-        return slot
+                pools = group.pools
+                pool = pools[0] if len(pools) == 1 else self._route(job, pools)
+                pool.group.free -= 1  # not `group.free`: that may be a loan
+                pool.touched = True
+                slot: Slot = pool.free.pop()
+                return slot
+        return None
 
     def _route(self, job: Job, pools: list[PoolRecord]) -> PoolRecord:
+        self._choices += 1
         pools = [pool for pool in pools if pool.free and pool.state is _ACCEPTING]
-        if len(pools) == 1:
-            return pools[0]
+        pool = pools[0] if len(pools) == 1 else self._choose(job, pools)
+        pool.last_chosen = self._choices
+        return pool
+
+    def _choose(self, job: Job, pools: list[PoolRecord]) -> PoolRecord:
+        group = pools[0].group
+        routing = self.routing(group)
+        if group.decay is not None:
+            for pool in pools:
+                pool.observe(0.0, self._moment(), group.decay)
         try:
-            pool = self._routing.choose(job, tuple(pools), self._uniform)
+            pool = routing.choose(job, tuple(pools), self._uniform)
             if not any(pool is candidate for candidate in pools):
                 raise ValueError(f"choose() must return one of the pools it was given, not {pool!r}")
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            self._policy_failed("routing", self._routing, error, "the first pool that fits")
+            self._policy_failed("routing", routing, error, "the first pool that fits")
             pool = pools[0]
         return pool
+
+    def routing(self, group: GroupRecord) -> RoutingPolicy:
+        """Return the policy that chooses among the pools of a group."""
+        return self._routing if group.routing is None else group.routing
 
     def take_job(self, group: GroupRecord) -> Job | None:
         """Take the job that is next for a slot of `group`, or return None. Cost: O(lines of the group)."""
         line = self._first(group.lines)
+        return None if line is None else line.pop()
+
+    def lend(self, loan: Loan) -> Job | None:
+        """Take the job that is next to borrow a slot which nobody else wants and which is not counted as free.
+
+        Cost: O(lines of the loan).
+        """
+        if loan.group.free < loan.keep:  # with this one it would have no more than it keeps
+            return None
+        line = self._first(loan.lines)
         return None if line is None else line.pop()
 
     def first_startable(self, lines: Iterable[Line]) -> Line | None:

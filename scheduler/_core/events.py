@@ -111,6 +111,14 @@ class WorkerLost(Event):
 
 
 @attrs.frozen(kw_only=True)
+class WorkerStuck(Event):
+    """A call ignores its limit for longer than the group's `stuck_after`: its slot is abandoned capacity until it returns."""
+
+    pool: str
+    worker: str
+
+
+@attrs.frozen(kw_only=True)
 class PoolAdded(Event):
     """A pool was added to its group."""
 
@@ -142,6 +150,16 @@ class PoolDraining(Event):
 
 
 @attrs.frozen(kw_only=True)
+class PoolQuarantined(Event):
+    """A pool is out of routing because of calls that ignore their limit; `replacement` is the pool opened in its place."""
+
+    pool: str
+    stuck: int
+    slots: int
+    replacement: str | None
+
+
+@attrs.frozen(kw_only=True)
 class PoolStopped(Event):
     """A pool has run its last job and is gone."""
 
@@ -154,6 +172,27 @@ class PoolFailed(Event):
 
     pool: str
     error: str
+
+
+@attrs.frozen(kw_only=True)
+class ScalingDecided(Event):
+    """The autoscaler changed a group's pools, or wanted to and was not allowed (`limited_by` says by what rule)."""
+
+    group: str
+    action: str
+    pools: tuple[str, ...]
+    before: int
+    wanted: int
+    reason: str
+    limited_by: str | None
+
+
+@attrs.frozen(kw_only=True)
+class ScalingMeasured(Event):
+    """It has been measured what the last additions to a group did."""
+
+    group: str
+    effect: str
 
 
 @attrs.frozen(kw_only=True)

@@ -22,9 +22,10 @@ its state, until it surfaces at an end or tombstones make up half the run and ar
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from sortedcontainers import SortedDict, SortedList
@@ -32,12 +33,18 @@ from sortedcontainers import SortedDict, SortedList
 from .job import Job, Line
 from .limits import LimitRecord
 from .parking import Bundle, Lots
-from .pool_table import GroupRecord
+from .pool_table import GroupRecord, Loan
 from .states import WAITING
+
+#: Tells a bundle of lines under limits from the line of the same groups; the index of no group.
+_LIMITED = 1 << 62
 
 #: Empty runs a line keeps, so that a level that empties and fills again costs nothing.
 #: More than the five named priorities; otherwise arbitrary.
 IDLE_RUNS_MAX = 16
+
+#: Jobs at the head of a line that are looked at for who has waited longest. Arbitrary.
+HEADS = 8
 
 
 def order(job: Job) -> tuple[float, int]:
@@ -58,6 +65,13 @@ class Run(deque[Job]):
         #: Jobs that came back, by arrival. Apart, because inserting into a deque is O(n).
         self.returned: SortedList[tuple[int, Job]] = SortedList()
 
+    def first(self) -> Job:
+        """Return the job that is next of a run that is not empty and whose head is alive."""
+        returned: Job | None = self.returned[0][1] if self.returned else None
+        return (
+            returned if returned is not None and (not self or returned.arrival < self[0].arrival) else self[0]
+        )
+
     def live(self) -> Iterator[Job]:
         """Iterate over the waiting jobs of this run, by arrival."""
         fresh = [job for job in self if job.state is WAITING]
@@ -73,7 +87,7 @@ class LevelLine:
 
     limits: tuple[LimitRecord, ...] = ()
 
-    def __init__(self, groups: tuple[GroupRecord, ...]) -> None:
+    def __init__(self, groups: tuple[GroupRecord | Loan, ...]) -> None:
         self.groups = groups
         self.broken = all(group.broken is not None for group in groups)
         self.taken: Job | None = None
@@ -128,10 +142,7 @@ class LevelLine:
         run = self.best
         if run is None:
             return None
-        if run.returned and (not run or run.returned[0][0] < run[0].arrival):
-            returned: Job = run.returned[0][1]
-            return returned
-        return run[0]
+        return run.first()
 
     def worst(self) -> Job | None:
         """Return the job that would start last, or None. Cost: O(1) amortised."""
@@ -184,6 +195,37 @@ class LevelLine:
                 return
         self.best = None
 
+    def levels(self) -> Iterator[tuple[int, int, float | None]]:
+        """Iterate over the runs, see `Line`. Cost: O(runs), amortised.
+
+        An ordering other than by priority may mix priorities in a run: it counts as that of its first job.
+        """
+        for run in self._runs.values():
+            while run and run[0].state is not WAITING:
+                run.popleft()
+                run.dead -= 1
+            count = len(run) - run.dead + len(run.returned)
+            if count:
+                first = run[0] if run else run.first()  # who came back has not waited since it came
+                yield first.priority, count, first.waiting_since
+
+    def before(self, place: tuple[float, int]) -> int:
+        """Return how many jobs start before one of this key and arrival. Cost: O(runs + the run of that key)."""
+        count = 0
+        for key, run in self._runs.items():
+            if key < place[0]:
+                count += len(run) - run.dead + len(run.returned)
+            elif key == place[0]:
+                count += sum(order(job) < place for job in run.live())
+        return count
+
+    def oldest(self, priority: int) -> Iterator[Job]:
+        """Iterate over the waiting jobs of a priority by arrival, those that came back first. Cost: O(1) a job."""
+        for run in self._runs.values():
+            for job in chain((job for _, job in run.returned), run):
+                if job.options.priority == priority and job.state is WAITING:
+                    yield job
+
     def salvage(self) -> list[Job]:
         """Forget every job and return them in order, however torn the line is."""
         runs: Iterable[Run] = dict.values(self._runs)  # type: ignore[arg-type]  # not the sorted view: it may be torn
@@ -203,14 +245,16 @@ class LevelLine:
 class KeyLine:
     """A line for orderings in which nearly every job has its own key: one sorted list."""
 
-    __slots__ = ("_places", "best", "broken", "groups", "taken")
+    __slots__ = ("_counts", "_places", "best", "broken", "groups", "taken")
 
     limits: tuple[LimitRecord, ...] = ()
 
-    def __init__(self, groups: tuple[GroupRecord, ...]) -> None:
+    def __init__(self, groups: tuple[GroupRecord | Loan, ...]) -> None:
         self.groups = groups
         self.broken = all(group.broken is not None for group in groups)
         self.taken: Job | None = None
+        #: Waiting jobs by priority, those with none of them apart.
+        self._counts: defaultdict[int, int] = defaultdict(int)
         self._places: SortedList[tuple[float, int, Job]] = SortedList()
         self.best: Job | None = None
 
@@ -222,6 +266,7 @@ class KeyLine:
         """Add a waiting job at the place its key and arrival give it. Cost: O(log n)."""
         self._places.add((job.key, job.arrival, job))
         self.best = self._places[0][2]
+        self._counts[job.options.priority] += 1
 
     push_back = push
 
@@ -232,6 +277,7 @@ class KeyLine:
         job = self.taken = self.best
         self._places.pop(0)
         self.best = self._places[0][2] if self._places else None
+        self._less(job)
         return job
 
     def peek(self) -> Job | None:
@@ -246,11 +292,37 @@ class KeyLine:
         """Forget a job whose state has already left WAITING. Cost: O(log n)."""
         self._places.remove((job.key, job.arrival, job))
         self.best = self._places[0][2] if self._places else None
+        self._less(job)
+
+    def _less(self, job: Job) -> None:
+        priority = job.options.priority
+        self._counts[priority] -= 1
+        if not self._counts[priority]:
+            del self._counts[priority]
+
+    def levels(self) -> Iterator[tuple[int, int, float | None]]:
+        """Iterate over the priorities, see `Line`; only of one near the head is it known since when it waits."""
+        heads = [job for _, _, job in self._places.islice(0, HEADS)]
+        for priority, count in self._counts.items():
+            waits = [
+                job.waiting_since for job in heads if job.options.priority == priority and not job.attempt
+            ]
+            yield priority, count, min(waits, default=None)
+
+    def before(self, place: tuple[float, int]) -> int:
+        """Return how many jobs start before one of this key and arrival. Cost: O(log n)."""
+        count: int = self._places.bisect_left(place)  # type: ignore[arg-type]  # less than any with a job
+        return count
+
+    def oldest(self, priority: int) -> Iterator[Job]:
+        """Iterate over the waiting jobs of a priority by key. Cost: O(n) for all of them."""
+        return (job for job in self if job.options.priority == priority)
 
     def salvage(self) -> list[Job]:
         """Forget every job and return them in order, however torn the line is."""
         jobs = [job for _, _, job in self._places]
         self._places = SortedList()
+        self._counts.clear()
         self.best = None
         return jobs
 
@@ -280,11 +352,15 @@ class FrontQueue:
         self.lots = lots
         self._line_type: type[LevelLine | KeyLine] = LevelLine if few_keys else KeyLine
 
-    def line(self, groups: tuple[GroupRecord, ...], limits: tuple[LimitRecord, ...] = ()) -> Line:
-        """Return the line of jobs that exactly these groups may take, under exactly these limits."""
+    def line(self, groups: tuple[GroupRecord | Loan, ...], limits: tuple[LimitRecord, ...] = ()) -> Line:
+        """Return the line of jobs that exactly these groups may take, under exactly these limits.
+
+        Its groups stand in spill-over order, so that nobody has to look for the first with a free slot.
+        """
+        groups = tuple(sorted(groups, key=attrgetter("rank")))
         indexes = tuple(group.index for group in groups)
         if limits:
-            indexes = (*indexes, -1)
+            indexes = (*indexes, _LIMITED)
         line: Any = self.lines.get(indexes)
         if line is None:
             line = self.lots.bundle(groups, self._line_type) if limits else self._line_type(groups)
@@ -295,7 +371,7 @@ class FrontQueue:
 
     def every_line(self) -> Iterator[Any]:
         """Iterate over the lines that jobs wait in, those under limits one by one."""
-        return itertools.chain(
+        return chain(
             (line for line in self.lines.values() if not isinstance(line, Bundle)), self.lots.lines()
         )
 

@@ -48,6 +48,7 @@ class JobOptions:
     delay: float = 0.0
     retry: RetryPolicy | None = None
     tenant: str | None = None
+    affinity: str | None = None
     name: str | None = None
     #: Nothing here needs a timer before the first start, or ever: the hot path asks only these.
     plain: bool = attrs.field(init=False, repr=False, eq=False)
@@ -91,7 +92,7 @@ class Extra:
 class Line(Protocol):
     """Jobs that the same groups may take, in the order in which they will start."""
 
-    #: The groups that may take these jobs, in the order they were declared.
+    #: The groups that may take these jobs, and loans of groups that lend to them, in spill-over order.
     groups: tuple[Any, ...]
     #: What these jobs need room in before they start: `LimitRecord`s; nearly always none.
     limits: tuple[Any, ...]
@@ -126,6 +127,15 @@ class Line(Protocol):
 
     def discard(self, job: Job) -> None:
         """Forget a job whose state has already left WAITING."""
+
+    def levels(self) -> Iterator[tuple[int, int, float | None]]:
+        """Iterate over the priorities: how many jobs wait, and since when the oldest has, None where that is not known."""
+
+    def before(self, place: tuple[float, int]) -> int:
+        """Return how many jobs wait here that start before one of this key and arrival."""
+
+    def oldest(self, priority: int) -> Iterator[Job]:
+        """Iterate over the waiting jobs of a priority, those that came first before the others."""
 
     def __len__(self) -> int:
         """Return how many jobs wait here."""
@@ -197,6 +207,11 @@ class Job:
     def tenant(self) -> str | None:
         """The tenant the job was submitted for."""
         return self.options.tenant
+
+    @property
+    def affinity(self) -> str | None:
+        """What the job has in common with others that had better run in the same pool."""
+        return self.options.affinity
 
     @property
     def lies_ahead(self) -> bool:

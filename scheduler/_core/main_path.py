@@ -50,6 +50,8 @@ class MainPath(Books, ABC):
         Cost: O(1) while every slot is busy, O(pools) when one is free.
         """
         self.now = job.submitted_at = now
+        if self.dozing:
+            self.wake(now)
         line = job.line
         options = job.options
         queue = self.queue
@@ -125,6 +127,8 @@ class MainPath(Books, ABC):
 
     def _join(self, job: Job, now: float) -> Slot | None:
         """Start a job of state WAITING if it may, else let it wait."""
+        if self.dozing:
+            self.wake(now)
         if job.options.queue_timeout is not None and job.attempt == 0:
             since = now if job.options.delay else job.submitted_at  # it may have stood at the door
             self.arm(since + job.options.queue_timeout, TimerKind.QUEUE_TIMEOUT, job)
@@ -235,6 +239,8 @@ class MainPath(Books, ABC):
 
         if job.line.limits and (self.lots.release(job.line) or self.gate.door):
             self._room_came(now)
+        if self.keeps_run_times and (decay := slot.pool.group.decay) is not None:
+            slot.pool.observe(now - job.started_at, now, decay)
         if not job.options.untimed:
             self.timers.disarm(job)
         if self.observed:
@@ -256,7 +262,9 @@ class MainPath(Books, ABC):
             if not self.paused:
                 lines = group.lines
                 job = lines[0].pop() if len(lines) == 1 else self.dispatcher.take_job(group)
-                if job is not None:
+                if job is not None or (
+                    group.loan is not None and (job := self.dispatcher.lend(group.loan)) is not None
+                ):
                     self.queue.held -= 1
                     self._start(job, slot, now)
                     if self.gate.door:
@@ -333,6 +341,7 @@ class MainPath(Books, ABC):
 
     def _late(self, job: Job | None, slot: Slot, now: float) -> None:
         """Drop the outcome of an attempt that was given up before."""
+        slot.stuck = False
         self.ledger.late += 1
         if self.observed and job is not None:
             self.emit(events.WorkerReturned(time=now, job_id=job.id, worker=slot.worker))
@@ -373,6 +382,10 @@ class MainPath(Books, ABC):
     @abstractmethod
     def meet(self, now: float) -> None:
         """Let jobs whose limits have room again meet the slots that are free: `Capacity`."""
+
+    @abstractmethod
+    def wake(self, now: float) -> None:
+        """Look at the groups that scale again, because a job has come: `Elastic`."""
 
     @abstractmethod
     def _full(self, job: Job, now: float) -> Slot | Admission | None:

@@ -23,14 +23,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from heapq import heappop, heappush
+from heapq import heappop, heappush, merge
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from .job import Job, JobOptions, Line
 from .limited import Heads, LimitedLine, limited
 from .limits import Limit, LimitRecord
-from .pool_table import GroupRecord
+from .pool_table import GroupRecord, Loan
 
 #: Limits with tokens to be saved up that are remembered before the first look. Arbitrary.
 _REMEMBERED = 64
@@ -50,7 +50,7 @@ class Bundle:
 
     __slots__ = ("_kind", "_lots", "groups", "known", "limits", "occupied", "open", "taken")
 
-    def __init__(self, groups: tuple[GroupRecord, ...], lots: Lots, kind: type[Any]) -> None:
+    def __init__(self, groups: tuple[GroupRecord | Loan, ...], lots: Lots, kind: type[Any]) -> None:
         self.groups = groups
         self.limits: tuple[LimitRecord, ...] = ()
         self.taken: Job | None = None
@@ -138,6 +138,26 @@ class Bundle:
         worst = [job for line in self.occupied if (job := line.worst()) is not None]
         return max(worst, key=lambda job: (job.key, job.arrival), default=None)
 
+    def levels(self) -> Iterator[tuple[int, int, float | None]]:
+        """Iterate over the priorities of the jobs that have room, see `Line`, as far as their limits let them start."""
+        for line in self.occupied:
+            if line.where is self.open:
+                room = min(record.concurrency - record.held for record in line.limits)
+                for priority, count, since in line.levels():
+                    able = int(min(count, room))
+                    if able > 0:
+                        yield priority, able, since
+                    room -= able
+
+    def before(self, place: tuple[float, int]) -> int:
+        """Return how many jobs with room wait here that start before one of this key and arrival."""
+        return sum(line.before(place) for line in self.occupied if line.where is self.open)
+
+    def oldest(self, priority: int) -> Iterator[Job]:
+        """Iterate over the jobs of a priority that have room, those that came first before the others."""
+        lines = [line.oldest(priority) for line in self.occupied if line.where is self.open]
+        return merge(*lines, key=lambda job: (job.key, job.arrival))
+
     def look(self) -> None:
         """See again whether any group can still run these jobs."""
         for line in list(self.known.values()):
@@ -209,7 +229,7 @@ class Lots:
                 records.append(record)
         return tuple(records)
 
-    def bundle(self, groups: tuple[GroupRecord, ...], kind: type[Any]) -> Bundle:
+    def bundle(self, groups: tuple[GroupRecord | Loan, ...], kind: type[Any]) -> Bundle:
         """Return a new bundle of lines of this kind."""
         bundle = Bundle(groups, self, kind)
         self.bundles.append(bundle)

@@ -6,17 +6,25 @@ as their pool, so that binding a job to one allocates nothing.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from typing import Any
 
 import attrs
 
+from policies.contracts import RoutingPolicy, ScalingPolicy
+
 from .job import Job, Line
 from .states import POOL_TRANSITIONS, RUNNING, PoolState
 from .statistics import Meter
 
 _NOWHERE = Meter()
+
+_COUNTED = (PoolState.STARTING, PoolState.ACCEPTING, PoolState.CORDONED)
+
+#: Decisions that a group remembers. Arbitrary.
+DECISIONS_KEPT = 64
 
 #: What lies ahead in a slot in which nothing ever did; never written to.
 NOTHING_AHEAD: deque[Job] = deque()
@@ -49,6 +57,8 @@ class Slot:
     waits_for: Job | None = None
     #: There is no worker here now, and no call can be given to it.
     down: bool = False
+    #: The call here has outlived its attempt by so long that the slot counts as abandoned.
+    stuck: bool = False
     #: Jobs that the worker holds beyond the one it runs, in the order in which it will start them.
     ahead: deque[Job] = NOTHING_AHEAD
 
@@ -81,8 +91,18 @@ class PoolRecord:
     inversion_bound: float = 0.0
     #: Seconds by which its event loop has lately been late at worst, as the pool measures it.
     loop_lag: float = 0.0
+    #: The number of the last choice that fell on this pool.
+    last_chosen: int = 0
+    #: Seconds that jobs here have lately run at most, fading, as of `_ewma_at`.
+    run_time_ewma: float = 0.0
+    _ewma_at: float = 0.0
     #: Whose job keeps the pool's event loop waiting, so that nothing in it goes on.
     standstill: Slot | None = None
+    #: A slot was taken since somebody looked, and since when none has been in use.
+    touched: bool = False
+    idle_since: float = 0.0
+    #: It drains because there was less to do, and may be taken back when there is more.
+    released: bool = False
     #: What runs the calls; the core passes it on and never looks at it.
     runner: Any = None
 
@@ -95,6 +115,17 @@ class PoolRecord:
     def load(self) -> float:
         """Slots in use ÷ slots."""
         return self.in_use / self.slots
+
+    @property
+    def stuck(self) -> int:
+        """How many slots are abandoned: their calls ignore their limits."""
+        return sum(slot.stuck for slot in self.all_slots)
+
+    def observe(self, seconds: float, now: float, decay: float) -> None:
+        """Take note of a run time; 0 lets what is known fade. Peaks count at once (Finagle's peak EWMA)."""
+        kept = math.exp(-max(now - self._ewma_at, 0.0) / decay)
+        self.run_time_ewma = max(seconds, self.run_time_ewma * kept + seconds * (1.0 - kept))
+        self._ewma_at = now
 
     def running(self) -> Iterator[Job]:
         """Iterate over the jobs whose current attempt runs here."""
@@ -112,6 +143,8 @@ class GroupRecord:
     slots: int
     tags: frozenset[str] = frozenset()
     reserve_for: int | None = None
+    #: Free slots that are never lent to jobs less urgent; None: the group lends none at all.
+    keep: int | None = None
     dedicated: bool = False
     coroutines: bool = False
     #: Slots take calls only once their worker has been announced.
@@ -122,9 +155,22 @@ class GroupRecord:
     prefetch: int = 0
     min_pools: int = 1
     max_pools: int | None = None
+    #: Opens and drains pools by itself; None when that is done by hand alone.
+    scaling: ScalingPolicy | None = None
+    #: Seconds beyond its limit after which a call counts as stuck, None for never.
+    stuck_after: float | None = None
+    #: A pool in which a smaller share of the slots is left is quarantined, and at most so many are replaced.
+    stuck_share: float = 0.5
+    replacements_max: int = 2
+    #: Which of its pools; None: as the dispatcher is told.
+    routing: RoutingPolicy | None = None
+    #: Seconds in which run times fade that the routing policy looks at; None if it does not.
+    decay: float | None = None
     pools: list[PoolRecord] = attrs.Factory(list)
     #: The lines these pools may take from.
     lines: list[Line] = attrs.Factory(list)
+    #: What it is to those it lends to.
+    loan: Loan | None = attrs.field(init=False)
     #: Free slots in accepting pools, so that a submit to a saturated scheduler need not look.
     free: int = 0
     #: Waits and run times by priority.
@@ -134,19 +180,115 @@ class GroupRecord:
     #: The same in words.
     why_broken: str = ""
     opened: int = 0
+    #: The last decisions about its pools, oldest first.
+    decisions: deque[Any] = attrs.Factory(lambda: deque(maxlen=DECISIONS_KEPT))
+
+    def __attrs_post_init__(self) -> None:
+        self.loan = None if self.keep is None else Loan(self, self.keep)
+
+    @property
+    def rank(self) -> tuple[bool, float, int]:
+        """Its place in the spill-over order: the narrowest reserve first, then as declared."""
+        return False, math.inf if self.reserve_for is None else self.reserve_for, self.index
 
     def takes(self, priority: int, tags: frozenset[str], *, coroutine: bool) -> bool:
         """Whether a job like this may run here."""
+        urgent = self.reserve_for is None or priority <= self.reserve_for
+        return urgent and self.suits(tags, coroutine=coroutine)
+
+    def suits(self, tags: frozenset[str], *, coroutine: bool) -> bool:
+        """Whether a job like this could run here if it were urgent enough."""
         if coroutine != self.coroutines or not tags <= self.tags:
             return False
-        if self.dedicated and not tags:
-            return False
-        return self.reserve_for is None or priority <= self.reserve_for
+        return bool(tags) or not self.dedicated
+
+    def look(self) -> None:
+        """Have every line that these pools take from see again whether anybody can still run its jobs."""
+        for line in (*self.lines, *(self.loan.lines if self.loan is not None else ())):
+            line.look()
 
     def capacity_pools(self) -> int:
-        """How many pools count against the group's limits: those that run or may run again."""
-        counted = (PoolState.STARTING, PoolState.ACCEPTING, PoolState.CORDONED)
-        return sum(pool.state in counted for pool in self.pools)
+        """How many pools count against the group's limits: those that run or may run again.
+
+        A quarantined one does not, unless there are more of them than are replaced.
+        """
+        counted = sum(pool.state in _COUNTED for pool in self.pools)
+        return counted + max(0, self.quarantined_pools() - self.replacements_max)
+
+    def quarantined_pools(self) -> int:
+        """How many pools are out of routing because of calls that are stuck."""
+        return sum(pool.state is PoolState.QUARANTINED for pool in self.pools)
+
+    @property
+    def full(self) -> bool:
+        """Whether no more pools may be opened."""
+        return self.max_pools is not None and self.capacity_pools() >= self.max_pools
+
+
+@attrs.define(eq=False)
+class Loan:
+    """A reserved group as those see it that it lends to: a group with fewer free slots.
+
+    Nobody borrows while a job waits that is urgent enough, nor ever the last `keep` free slots.
+    """
+
+    group: GroupRecord
+    keep: int
+    #: The lines of those who borrow.
+    lines: list[Line] = attrs.Factory(list)
+
+    @property
+    def free(self) -> int:
+        """How many slots may be borrowed now. Cost: O(lines of the group)."""
+        group = self.group
+        if group.free <= self.keep or any(line.best is not None for line in group.lines):
+            return 0
+        return group.free - self.keep
+
+    @property
+    def index(self) -> int:
+        """What a line that borrows is told by from one that need not."""
+        return -1 - self.group.index
+
+    @property
+    def rank(self) -> tuple[bool, float, int]:
+        """Its place in the spill-over order: behind every group that takes the job by right."""
+        return True, 0, self.group.index
+
+    @property
+    def name(self) -> str:
+        """The group's name."""
+        return self.group.name
+
+    @property
+    def pools(self) -> list[PoolRecord]:
+        """The group's pools."""
+        return self.group.pools
+
+    @property
+    def announces(self) -> bool:
+        """As of the group."""
+        return self.group.announces
+
+    @property
+    def full(self) -> bool:
+        """As of the group: for the sake of those who borrow, it may grow."""
+        return self.group.full
+
+    @property
+    def broken(self) -> BaseException | None:
+        """Why the group can run nothing for ever."""
+        return self.group.broken
+
+    @property
+    def why_broken(self) -> str:
+        """The same in words."""
+        return self.group.why_broken
+
+    def takes(self, priority: int, tags: frozenset[str], *, coroutine: bool) -> bool:
+        """Whether a job like this may run here, but only as a borrower."""
+        group = self.group
+        return group.suits(tags, coroutine=coroutine) and not group.takes(priority, tags, coroutine=coroutine)
 
 
 class PoolTable:
@@ -166,6 +308,7 @@ class PoolTable:
             slots=group.slots,
             state=PoolState.STARTING,
             started_at=now,
+            idle_since=now,
         )
         pool.all_slots = tuple(
             Slot(pool=pool, index=index, worker=f"{pool.pool_id}/{index + 1}") for index in range(group.slots)
@@ -199,6 +342,14 @@ class PoolTable:
     def forget(self, pool: PoolRecord) -> None:
         """Drop a pool that has stopped; its id is never used again."""
         pool.group.pools.remove(pool)
+
+    def places(
+        self, priority: int, tags: frozenset[str], *, coroutine: bool
+    ) -> tuple[GroupRecord | Loan, ...]:
+        """Return every group that takes a job like this, and every loan it may be given."""
+        places: list[GroupRecord | Loan] = list(self.groups.values())
+        places += [group.loan for group in self.groups.values() if group.loan is not None]
+        return tuple(place for place in places if place.takes(priority, tags, coroutine=coroutine))
 
     def __iter__(self) -> Iterator[PoolRecord]:
         for group in self.groups.values():

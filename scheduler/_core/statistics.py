@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
+from operator import mul
 
 import attrs
 
@@ -78,19 +79,40 @@ class Meter:
     for each of them. Whoever appends to `waits` calls `fold` when it has grown to `FOLD_AT`.
     """
 
-    __slots__ = ("_run_buckets", "_run_total", "_wait_buckets", "_wait_total", "runs", "waits")
+    __slots__ = (
+        "_run_buckets",
+        "_wait_buckets",
+        "_wait_total",
+        "ended",
+        "run_squares",
+        "run_total",
+        "runs",
+        "started",
+        "waits",
+    )
 
     def __init__(self) -> None:
         self.waits: list[float] = []
         self.runs: list[float] = []
         self._wait_buckets = [0] * (len(BOUNDS) + 1)
         self._run_buckets = [0] * (len(BOUNDS) + 1)
-        self._wait_total = self._run_total = 0.0
+        self._wait_total = 0.0
+        #: What has been folded: attempts that started and that ended, and the sums of how long those ran.
+        self.started = self.ended = 0
+        self.run_total = self.run_squares = 0.0
 
     def fold(self) -> None:
-        """Count what the lists hold, and empty them. Cost: 0.1 µs an entry."""
-        self._wait_total += _count(self.waits, self._wait_buckets)
-        self._run_total += _count(self.runs, self._run_buckets)
+        """Count what the lists hold, and empty them. Cost: 0.13 µs an entry."""
+        waits, runs = self.waits, self.runs
+        if waits:
+            waits.sort()
+            self.started += len(waits)
+            self._wait_total += _count(waits, self._wait_buckets)
+        if runs:
+            runs.sort()
+            self.ended += len(runs)
+            self.run_squares += sum(map(mul, runs, runs))
+            self.run_total += _count(runs, self._run_buckets)
 
     def freeze(self) -> tuple[Histogram, Histogram]:
         """Return the waits and the run times so far."""
@@ -98,13 +120,12 @@ class Meter:
         waits, runs = tuple(self._wait_buckets), tuple(self._run_buckets)
         return (
             Histogram(count=sum(waits), total=self._wait_total, buckets=waits),
-            Histogram(count=sum(runs), total=self._run_total, buckets=runs),
+            Histogram(count=sum(runs), total=self.run_total, buckets=runs),
         )
 
 
 def _count(seconds: list[float], buckets: list[int]) -> float:
-    """Add `seconds` to the buckets, empty it, and return its sum."""
-    seconds.sort()
+    """Add sorted `seconds` to the buckets, empty the list, and return its sum."""
     total = sum(seconds)
     below = 0
     while below < len(seconds):
@@ -176,6 +197,8 @@ class PoolStatistics:
     started_at: float
     #: Workers busy with an attempt that has outlived its limit.
     overdue: int = 0
+    #: Those of them that are abandoned: they ignore their limit for longer than the group's `stuck_after`.
+    stuck: int = 0
     #: Slots without a worker: not started yet, or being replaced.
     down: int = 0
     #: Jobs that its workers hold beyond those they run.

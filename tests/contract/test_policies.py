@@ -9,18 +9,23 @@ from hypothesis import strategies as st
 
 from policies import (
     Admission,
+    Affinity,
     Aging,
     Block,
     CallerRuns,
+    CoDel,
     ExponentialBackoff,
     Failure,
     FixedBackoff,
     LeastLoaded,
     NoRetry,
     Pack,
+    PeakEwma,
     Reject,
+    RoundRobin,
     ShedLowest,
     StrictPriority,
+    TwoRandomChoices,
 )
 from policies.testing import (
     check_admission_policy,
@@ -33,8 +38,25 @@ from policies.testing import (
 FEW = settings(max_examples=8)
 
 ORDERINGS = [StrictPriority(), Aging(), Aging(seconds_per_level=0), Aging(seconds_per_level=1e6)]
-ADMISSIONS = [Block(), Block(timeout=0), Block(1.5), Reject(), ShedLowest(), CallerRuns()]
-ROUTINGS = [LeastLoaded(), Pack()]
+ADMISSIONS = [
+    Block(),
+    Block(timeout=0),
+    Block(1.5),
+    Reject(),
+    ShedLowest(),
+    CallerRuns(),
+    CoDel(target=0.5, otherwise=Reject()),
+]
+ROUTINGS = [
+    LeastLoaded(),
+    Pack(),
+    RoundRobin(),
+    TwoRandomChoices(),
+    PeakEwma(),
+    PeakEwma(decay=1e-9),
+    Affinity(),
+    Affinity(otherwise=PeakEwma(decay=3)),
+]
 RETRIES = [
     NoRetry(),
     FixedBackoff(),
@@ -176,8 +198,9 @@ def test_aging_overtakes_exactly_as_documented():
         lambda value: FixedBackoff(delay=value),
         lambda value: ExponentialBackoff(initial=value),
         lambda value: ExponentialBackoff(ceiling=value),
+        lambda value: PeakEwma(decay=value),
     ],
-    ids=["Aging", "FixedBackoff", "initial", "ceiling"],
+    ids=["Aging", "FixedBackoff", "initial", "ceiling", "PeakEwma"],
 )
 def test_settings_that_are_no_sensible_number_are_refused(make, setting):
     """NaN compares false with everything, so it must be stopped at the door."""
@@ -484,9 +507,27 @@ class NeedsEmptyPool(Routing):
         return next((pool for pool in pools if not pool.in_use), None)
 
 
+@attrs.frozen
+class Fades(Routing):
+    """Wants to see run times that fade in no time."""
+
+    run_time_decay: object = 0.0
+
+
+@attrs.frozen
+class NeedsNoKey(Routing):
+    """Believes that every job has an affinity."""
+
+    def choose(self, job, pools, uniform):
+        return pools[len(job.affinity) % len(pools)]
+
+
 @pytest.mark.parametrize(
     ("policy", "law"),
     [
+        (Fades(), "run_time_decay"),
+        (Fades("10"), "run_time_decay"),
+        (NeedsNoKey(), "total"),
         (AnswersAnIndex(), "sensible"),
         (AnswersACopy(), "sensible"),
         (TakesItOut(), "writes to no view"),

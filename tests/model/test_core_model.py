@@ -25,9 +25,12 @@ from policies import (
     FixedBackoff,
     LeastLoaded,
     Pack,
+    PeakEwma,
     Reject,
+    RoundRobin,
     ShedLowest,
     StrictPriority,
+    TwoRandomChoices,
 )
 from scheduler._core.books import Left
 from scheduler._core.core import Core
@@ -96,6 +99,10 @@ class Reference:
                     return False
         return True
 
+    def next_to_borrow(self, loan):
+        """Who gets a slot that `loan` could give away: nobody, while a job waits that is urgent enough."""
+        return None if self.next_for([loan.group]) else self.next_for([loan])
+
     def next_for(self, groups):
         able = [
             job
@@ -133,11 +140,11 @@ TENANTS = (None, "a", "b")
 TAGS = (frozenset(), frozenset(), frozenset({"io"}), frozenset({"x"}), frozenset({"cpu"}))
 
 
-def groups():
-    """Return an open group, one for the urgent and a dedicated one."""
+def groups(keep=None):
+    """Return an open group, one for the urgent that may lend, and a dedicated one."""
     return [
         GroupRecord(name="io", index=0, slots=1, tags=frozenset({"io"})),
-        GroupRecord(name="fast", index=1, slots=2, tags=frozenset({"fast", "x"}), reserve_for=10),
+        GroupRecord(name="fast", index=1, slots=2, tags=frozenset({"fast", "x"}), reserve_for=10, keep=keep),
         GroupRecord(name="cpu", index=2, slots=1, tags=frozenset({"cpu", "x"}), dedicated=True),
     ]
 
@@ -148,9 +155,9 @@ class World:
     Stimuli name jobs, calls and pools by number, so that the same stimuli can be given to a second core.
     """
 
-    def __init__(self, ordering, admission, routing, capacity, limits):
+    def __init__(self, ordering, admission, routing, capacity, keep, limits):
         self.core = Core(
-            groups(),
+            groups(keep),
             capacity=capacity,
             admission=admission,
             ordering=ordering,
@@ -195,7 +202,13 @@ class World:
     def started_in_order(self, free):
         """Check the jobs that a dispatch started: each was the first that had a free slot just then."""
         for slot in self.core.left.starts:
-            expected = self.reference.next_for([group for group in free if free[group]])
+            able = [group for group in free if free[group]]
+            able += [
+                group.loan
+                for group in free
+                if group.loan and free[group] > group.keep and not self.reference.next_for([group])
+            ]
+            expected = self.reference.next_for(able)
             assert slot.job is expected, f"job {slot.job.id} started, job {expected and expected.id} was next"
             self.reference.waiting.remove(expected)
             self.reference.starts_in(slot, expected)
@@ -204,14 +217,10 @@ class World:
     # Jobs
 
     def submit(self, options):
-        eligible = [
-            group
-            for group in self.core.pools.groups.values()
-            if group.takes(options.priority, options.tags, coroutine=False)
-        ]
+        eligible = self.core.pools.places(options.priority, options.tags, coroutine=False)
         if not eligible:
             return "nobody"
-        job = ModelJob(options, self.core.queue.line(tuple(eligible), self.core.lots.of(options)))
+        job = ModelJob(options, self.core.queue.line(eligible, self.core.lots.of(options)))
         self.jobs.append(job)
         waiting = list(self.reference.waiting)
         rank = (self.reference.key(options.priority, self.now), math.inf)
@@ -228,7 +237,11 @@ class World:
             assert shed[0].rank > rank, "a job was shed for one that would start later"
         if isinstance(slot, Slot):
             self.calls.append((slot, slot.attempt))
-            in_turn = self.reference.next_for([slot.pool.group]) is None
+            group = slot.pool.group
+            in_turn = self.reference.next_for([group]) is None
+            if group.loan in job.line.groups:
+                in_turn = in_turn and self.reference.next_for([group.loan]) is None
+                assert group.free >= group.keep, "a slot was lent that the group keeps"
             assert in_turn or slot.worker == "caller", (
                 "a newcomer overtook a job that waits for the same slot"
             )
@@ -257,6 +270,9 @@ class World:
         pool = slot.pool
         takes = pool.state is PoolState.ACCEPTING and not self.core.paused
         expected = self.reference.next_for([pool.group]) if takes else None
+        loan = pool.group.loan
+        if takes and expected is None and loan and pool.group.free >= loan.keep:
+            expected = self.reference.next_to_borrow(loan)
         job = self.core.refill(slot, self.now)
         assert job is expected, f"job {job and job.id} got the slot, job {expected and expected.id} was next"
         if job is not None:
@@ -396,13 +412,14 @@ class CoreMachine(RuleBasedStateMachine):
     @initialize(
         ordering=st.sampled_from(list(KEYS)),
         admission=st.sampled_from(ADMISSIONS),
-        routing=st.sampled_from([LeastLoaded(), Pack()]),
+        routing=st.sampled_from([LeastLoaded(), Pack(), RoundRobin(), TwoRandomChoices(), PeakEwma()]),
         capacity=st.sampled_from([1, 2, 3, 6, 20]),
+        keep=st.sampled_from([None, None, 0, 1, 2]),
         pools=st.lists(st.sampled_from(["io", "fast", "cpu"]), max_size=3),
         limits=st.sampled_from(LIMITS),
     )
-    def begin(self, ordering, admission, routing, capacity, pools, limits):
-        self.policies = (ordering, admission, routing, capacity, limits)
+    def begin(self, ordering, admission, routing, capacity, keep, pools, limits):
+        self.policies = (ordering, admission, routing, capacity, keep, limits)
         self.world = World(*self.policies)
         self.stimuli = []
         self.clock = 0.0

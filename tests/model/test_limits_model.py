@@ -216,8 +216,8 @@ class LimitsMachine(RuleBasedStateMachine):
     @rule()
     def wait_for_the_next_deadline(self):
         when = self.core.next_deadline()
-        if when < math.inf:
-            self.advance(when - self.now)
+        if when < math.inf:  # a token comes a hair before the moment it is due, see ROUNDING
+            self.advance(max(0.0, math.ceil(when * 64) / 64 - self.now))
 
     @rule(seconds=st.sampled_from([0.25, 1.0]))
     def time_passes_before_the_alarm_rings(self, seconds):

@@ -74,11 +74,19 @@ def test_the_main_job_indexes_every_file_and_its_ledger_adds_up(tree):
 
     assert f"120 files below {tree}" in output
     assert "The ledger adds up; 3 retries, 0 files cannot be read." in output
-    assert "added pools io-2 cpu-2" in output
-    assert "drained pools io-2 cpu-2" in output
+    assert "added pool cpu-2" in output
+    assert "drained pool cpu-2" in output
     assert re.search(r"NORMAL +123 ", output)  # 120 reads, of which three ran twice
     assert re.search(r"LOW +120 ", output)
     assert re.search(r"ThreadPoolExecutor +\d+\.\d\d s", output)
+
+
+def test_the_main_job_scales_its_threads_and_says_when_and_why(tree):
+    """Pools that come and go by themselves are what the demo is for."""
+    output = _run("index_tree.py", tree, "--slots", 1, "--latency", 0.03, "--no-compare")
+
+    assert re.search(r"\d\.\d\d s +1  add io-2.*: for .* s there was always a job that had waited", output)
+    assert re.search(r"drain io-\d: \d of \d pools have been idle", output)
 
 
 def test_the_main_job_takes_no_more_files_than_it_was_told(tree):

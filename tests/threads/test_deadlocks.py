@@ -6,7 +6,7 @@ import pytest
 
 from policies import CallerRuns
 from pools import InlinePool, ThreadPool
-from scheduler import PoolGroup, WouldDeadlock
+from scheduler import PoolGroup, Priority, WouldDeadlock
 
 
 def test_waiting_for_a_job_behind_oneself_in_the_only_slot_is_said(open_scheduler):
@@ -79,6 +79,36 @@ def test_an_inner_job_in_a_group_of_its_own_just_works(open_scheduler):
         return s.with_options(tags="inner").submit(int, 7).result()
 
     assert 7 == s.submit(outer).result(20)
+
+
+def test_a_borrower_cannot_count_on_the_slot_that_is_kept(open_scheduler):
+    """It is free, and yet nobody will ever run an ordinary job in it."""
+    s = open_scheduler(PoolGroup("high", ThreadPool(slots=2), reserve_for=Priority.HIGH, lends=True, keep=1))
+
+    def outer():
+        inner = s.submit(int, 7)
+        with pytest.raises(WouldDeadlock):
+            inner.result()
+        return inner
+
+    assert 7 == s.submit(outer).result(20).result(20)
+
+
+def test_a_borrower_that_waits_for_an_urgent_job_just_works(open_scheduler):
+    """The kept slot is there for exactly that one."""
+    s = open_scheduler(PoolGroup("high", ThreadPool(slots=2), reserve_for=Priority.HIGH, lends=True, keep=1))
+
+    def outer():
+        return s.with_options(priority=Priority.HIGH).submit(int, 7).result()
+
+    assert [7] * 100 == [s.submit(outer).result(20) for _ in range(100)]
+
+
+def test_a_borrower_behind_another_borrower_just_works(open_scheduler):
+    """Two slots are lent and one is kept, so the inner job has a place."""
+    s = open_scheduler(PoolGroup("high", ThreadPool(slots=3), reserve_for=Priority.HIGH, lends=True, keep=1))
+
+    assert [7] * 100 == [s.submit(lambda: s.submit(int, 7).result()).result(20) for _ in range(100)]
 
 
 def test_submitting_to_a_full_queue_from_the_only_slot_is_said(open_scheduler):

@@ -63,10 +63,9 @@ class Hand:
     def submit(self, name, *, groups=None, **options):
         options["tags"] = frozenset(options.get("tags", ()))
         asked = JobOptions(name=name, **options)
-        every = self.core.pools.groups.values()
-        eligible = [self.core.pools.groups[group] for group in groups] if groups else every
+        eligible = [self.core.pools.groups[group] for group in groups or ()]
         if not groups:
-            eligible = [g for g in every if g.takes(asked.priority, asked.tags, coroutine=False)]
+            eligible = self.core.pools.places(asked.priority, asked.tags, coroutine=False)
         job = self.jobs[name] = Job(asked, self.core.queue.line(tuple(eligible)))
         answer = self.core.submit(job, self.now)
         if isinstance(answer, Slot):

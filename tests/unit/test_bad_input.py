@@ -214,7 +214,7 @@ def test_an_option_that_does_not_exist(inline):
         inline.with_options(prio=3)
 
 
-@pytest.mark.parametrize("name", ["tenant", "name"])
+@pytest.mark.parametrize("name", ["tenant", "affinity", "name"])
 def test_labels_that_are_no_strings(inline, name):
     """They end up in logs and as keys."""
     with pytest.raises(TypeError, match=rf"{name}= must be a string or None, not 3"):
@@ -737,7 +737,7 @@ def test_the_errors_are_one_family_and_pythons_words_for_things():
     [
         (
             lambda: PoolGroup("io", ThreadPool(1), scaling="x"),
-            r"PoolGroup\('io', scaling=\) must be FixedPools",
+            r"PoolGroup\('io'\) scaling= must be an object with a method scale\(\)",
         ),
         (lambda: Scheduler(1, clock=5), r"clock= must be an object with a method now\(\), not 5"),
         (lambda: Scheduler(1, name=7), r"Scheduler\(name=\) must be a string or None, not 7"),

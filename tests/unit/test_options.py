@@ -30,6 +30,7 @@ def test_options_are_taken_as_they_are_given():
         delay=4.0,
         retry=retry,
         tenant="them",
+        affinity="user-42",
         name="this",
     )
 
@@ -42,6 +43,7 @@ def test_options_are_taken_as_they_are_given():
         delay=4.0,
         retry=retry,
         tenant="them",
+        affinity="user-42",
         name="this",
     )
     assert expected == options
@@ -156,7 +158,7 @@ def test_a_policy_with_its_method_is_taken_whatever_it_is():
     need_method("retry", type("Own", (), {"retry_after": lambda *_: None})(), "retry_after")
 
 
-@pytest.mark.parametrize("name", ["tenant", "name"])
+@pytest.mark.parametrize("name", ["tenant", "affinity", "name"])
 @pytest.mark.parametrize("value", [3, b"this", ["this"]])
 def test_names_that_are_no_strings_are_refused(name, value):
     """They stand in every log line."""

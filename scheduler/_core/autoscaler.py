@@ -1,0 +1,209 @@
+"""More pools or fewer? Asks each group's scaling policy, and follows it as far as the rules allow.
+
+A bad policy cannot hurt, because the rules are here and the same for all:
+
+1. Never outside ``min_pools`` and ``max_pools``; pools that are still starting count.
+2. Up fast, but not at once: within one panic window at most as many pools as there are, or four.
+3. After a failed start, a wait that doubles with each further one.
+4. Down slowly: only to the highest number wanted within the last stable window, one pool at a time, never in
+   panic, never within a stable window of an addition.
+5. An addition that did not raise the throughput (`effect`) is undone, and not tried again for a while that
+   doubles each time.
+
+Who opens and drains pools by what is decided here is `Elastic`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+
+from policies.contracts import Advice, Load, ScalingPolicy
+
+from . import effect
+from .effect import Effect
+from .flow import Flow
+from .pool_table import GroupRecord
+
+#: Rule 2: pools that may be opened within one panic window, however few there are (as Kubernetes' HPA).
+BATCH_MIN = 4
+#: Rule 3: seconds after the first failed start, and at most.
+RETRY_MIN, RETRY_MAX = 1.0, 60.0
+#: The rule that only spaces drains: what it keeps from happening happens at the next look or so.
+PACE = "pace"
+#: Rule 5: stable windows for which an addition that did not help is not tried again, and seconds at most.
+REMEMBERED, REMEMBERED_MAX = 10.0, 3600.0
+
+
+@attrs.frozen(kw_only=True)
+class Order:
+    """What is to be done now."""
+
+    #: Pools to open, or to take back from draining; 0 for none.
+    add: int = 0
+    #: Whether one pool is to be drained, and which if that matters.
+    drain: bool = False
+    pool: str | None = None
+    advice: Advice
+    #: The rule that did not let everything happen, and its words.
+    rule: str | None = None
+    limited_by: str | None = None
+
+
+@attrs.define(eq=False)
+class Scaled:
+    """One group that scales: its policy, its load, and what has been decided."""
+
+    group: GroupRecord
+    policy: ScalingPolicy
+    flow: Flow = attrs.Factory(Flow)
+    #: When to look next; infinity while there is nothing to look at.
+    due: float = math.inf
+    changed_at: float = -math.inf
+    grown_at: float = -math.inf
+    #: Additions within the last panic window: when, and how many.
+    grown: deque[tuple[float, int]] = attrs.Factory(deque)
+    #: Numbers of pools that were wanted within the last stable window, falling: the first is the highest.
+    wanted: deque[tuple[float, int]] = attrs.Factory(deque)
+    #: Since when nothing waits, runs, starts or drains here.
+    quiet_since: float = math.inf
+    panic_until: float = -math.inf
+    failures: int = 0
+    not_before: float = -math.inf
+    #: More pools than that did not help, and are not opened until then.
+    ceiling: int | None = None
+    ceiling_until: float = -math.inf
+    ceiling_for: float = 0.0
+    growth: Effect | None = None
+    #: What was wanted and not allowed when it was last written down, so that it is written once.
+    told: tuple[bool, str | None] | None = None
+
+    def start_failed(self, now: float) -> None:
+        """Rule 3."""
+        self.failures += 1
+        wait = min(RETRY_MAX, max(RETRY_MIN, self.flow.start_up) * 2.0 ** min(self.failures - 1, 16))
+        self.not_before = now + wait
+
+    def changed(self, now: float, grown: int = 0) -> None:
+        """Take note of a change in the number of pools."""
+        self.changed_at = now
+        if grown:
+            self.grown_at = now
+            self.grown.append((now, grown))
+
+    def decide(self, load: Load, policy_failed: Callable[[str, object, BaseException, str], None]) -> Order:
+        """Ask the policy, and return what the rules let happen. Cost: that of the policy, and O(1) amortised."""
+        now = load.time
+        try:
+            advice = self.policy.scale(load)
+            pools: object = getattr(advice, "pools", None)
+            if not isinstance(pools, int):
+                raise TypeError(f"scale() must return an Advice, not {advice!r}")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            policy_failed("scaling", self.policy, error, "hold")
+            return Order(advice=load.hold("the policy failed"))
+        if advice.panic:
+            self.panic_until = now + self.flow.stable_length
+        self._want(now, advice.pools)
+        if self.ceiling is not None and now >= self.ceiling_until:
+            self.ceiling = None
+        if self.ceiling is not None and load.pools > max(self.ceiling, load.min_pools):
+            return self._down(load, load.drain(f"more than {self.ceiling} pools did not help"), undone=True)
+        if load.pools < load.min_pools:
+            advice = load.toward(max(load.min_pools, advice.pools), "fewer pools than min_pools=")
+        if advice.pools > load.pools:
+            return self._up(load, advice)
+        return self._down(load, advice) if advice.pools < load.pools else Order(advice=advice)
+
+    def _want(self, now: float, pools: int) -> None:
+        wanted = self.wanted
+        while wanted and wanted[-1][1] <= pools:
+            wanted.pop()
+        wanted.append((now, pools))
+        while wanted[0][0] < now - self.flow.stable_length:
+            wanted.popleft()
+
+    def _up(self, load: Load, advice: Advice) -> Order:
+        now, goal, rule, why = load.time, advice.pools, None, None
+        if load.max_pools is not None and goal > load.max_pools:
+            goal, rule, why = load.max_pools, "max", f"max_pools={load.max_pools}"
+        if self.ceiling is not None and goal > max(self.ceiling, load.min_pools):
+            goal, rule = max(self.ceiling, load.min_pools), "effect"
+            why = f"more than {self.ceiling} pools did not help, and are tried again in {self.ceiling_until - now:.2f} s"
+        while self.grown and self.grown[0][0] <= now - self.flow.panic_length:
+            self.grown.popleft()
+        grown = sum(count for _, count in self.grown)
+        batch = max(BATCH_MIN, load.pools - grown)
+        if goal > load.pools + max(0, batch - grown):
+            goal, rule = load.pools + max(0, batch - grown), "speed"
+            why = f"at most {batch} more pools within {self.flow.panic_length:.2f} s"
+        if now < self.not_before and goal > load.pools:
+            goal, rule = load.pools, "failed"
+            why = f"{self.failures} pools in a row failed to start; the next try is in {self.not_before - now:.2f} s"
+        return Order(add=max(0, goal - load.pools), advice=advice, rule=rule, limited_by=why)
+
+    def _down(self, load: Load, advice: Advice, *, undone: bool = False) -> Order:
+        now, stable = load.time, self.flow.stable_length
+        rule = why = None
+        if load.pools <= load.min_pools:
+            rule, why = "min", f"min_pools={load.min_pools}"
+        elif load.starting:
+            rule, why = "starting", "pools are still starting"
+        elif load.draining:
+            rule, why = "one", "one pool at a time, and one is still draining"
+        elif now - self.grown_at < stable:
+            rule, why = "grown", f"nothing is drained within {stable:.2f} s of an addition"
+        elif now - self.changed_at < self.flow.panic_length:
+            rule, why = PACE, f"one pool within {self.flow.panic_length:.2f} s"
+        elif undone:
+            pass
+        elif now < self.panic_until:
+            rule, why = "panic", f"panic: nothing is drained for another {self.panic_until - now:.2f} s"
+        elif self.wanted[0][1] >= load.pools:
+            rule = "stable"
+            why = f"{self.wanted[0][1]} pools were wanted within the last {stable:.2f} s"
+        return Order(drain=rule is None, pool=advice.pool, advice=advice, rule=rule, limited_by=why)
+
+    # The effect of additions
+
+    def grow_from(self, load: Load) -> None:
+        """Take note that pools are about to be added to help with what waits."""
+        if not load.waiting:
+            return
+        if self.growth is None:
+            self.growth = effect.before(load)
+        else:
+            self.growth.since = math.inf
+
+    def measure(self, load: Load) -> str | None:
+        """Go on measuring what the last additions did; return the verdict in words when there is one."""
+        growth = self.growth
+        if growth is None or load.starting:
+            return None
+        if growth.since == math.inf:
+            growth.begin(load.time, self.flow.ended)
+            return None
+        growth.saturated = growth.saturated and load.waiting > 0
+        verdict = effect.judge(growth, load, self.flow.ended, self.flow.panic_length, self.flow.stable_length)
+        if verdict is None:
+            return None
+        self.growth = None
+        if verdict.helped is not False:
+            if verdict.helped:
+                self.ceiling_for = 0.0
+            return verdict.text
+        seconds = max(REMEMBERED * self.flow.stable_length, 2 * self.ceiling_for)
+        self.ceiling_for = min(seconds, REMEMBERED_MAX)
+        self.ceiling = growth.pools
+        self.ceiling_until = load.time + self.ceiling_for
+        text = f"it did not help, and is undone: {verdict.text}"
+        if not self.group.kills:
+            text += (
+                "; if these jobs compute in Python, give them a group of processes: ProcessPool(slots=...)"
+            )
+        return text

@@ -1,0 +1,64 @@
+"""Who waits for a handle and how that is told; and the one who speaks up when nobody did."""
+
+from __future__ import annotations
+
+import logging
+from _thread import allocate_lock
+from typing import Any
+
+from ._core.states import CANCELLED, SUCCEEDED
+
+_log = logging.getLogger("two-tier-scheduler.handle")
+
+
+class Watcher:
+    """One thread that waits for one handle."""
+
+    __slots__ = ("lock",)
+
+    def __init__(self) -> None:
+        self.lock = allocate_lock()
+        self.lock.acquire()
+
+    def wake(self) -> None:
+        """Wake the thread; doing so twice is harmless."""
+        try:  # noqa: SIM105  `suppress` would cost a microsecond of every round trip
+            self.lock.release()
+        except RuntimeError:
+            pass
+
+
+def herald(news: tuple[Any, Any]) -> None:
+    """Tell somebody who waits through `concurrent.futures` that a handle has settled."""
+    watcher, handle = news
+    state = handle.state
+    if state is SUCCEEDED:
+        watcher.add_result(handle)
+    elif state is CANCELLED:
+        watcher.add_cancelled(handle)
+    else:
+        watcher.add_exception(handle)
+
+
+class Unretrieved:
+    """Logs a failure when the handle that held it is dropped unread, as asyncio does.
+
+    A separate object, so that only failed jobs pay for a finaliser.
+    """
+
+    __slots__ = ("error", "job_id", "name")
+
+    def __init__(self, job_id: int, name: str, error: BaseException) -> None:
+        self.job_id = job_id
+        self.name = name
+        self.error: BaseException | None = error
+
+    def __del__(self) -> None:
+        error, self.error = self.error, None
+        if error is not None:
+            _log.error(
+                "job %s (%s) failed and nobody retrieved its exception",
+                self.job_id,
+                self.name,
+                exc_info=error,
+            )

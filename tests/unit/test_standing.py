@@ -1,0 +1,95 @@
+"""Why a job is where it is: every state has words, and the estimate is arithmetic."""
+
+import pytest
+
+from policies import Aging, FixedBackoff
+from scheduler._core.standing import standing
+
+
+def told(hand, name):
+    """Return what is said of a job now."""
+    return standing(hand.core, hand.jobs[name], hand.now)
+
+
+def test_a_job_that_waits_is_told_what_is_ahead_of_it_and_for_how_long(by_hand):
+    """'Why is my job not running?' is the question a scheduler must be able to answer."""
+    hand = by_hand()
+    hand.submit("first")
+    hand.advance(2.0)
+    hand.finish("first")
+    for name, priority in (("running", 20), ("urgent", 10), ("equal", 20), ("asked", 20), ("later", 30)):
+        hand.submit(name, priority=priority)
+    asked = told(hand, "asked")
+
+    assert (2, pytest.approx(6.0)) == (asked.ahead, asked.estimate)
+    assert "all 1 slots of 'io' are in use and 2 start before it; it starts in about 6 s" in str(asked)
+
+
+@pytest.mark.parametrize("settings", [{}, {"ordering": Aging()}], ids=["levels", "keys"])
+def test_the_next_one_knows_that_it_is(by_hand, settings):
+    """Both kinds of line count the jobs before one."""
+    hand = by_hand(**settings)
+    for name in ("running", "next", "after"):
+        hand.submit(name)
+
+    assert (0, 1) == (told(hand, "next").ahead, told(hand, "after").ahead)
+    assert "it is the next to start" in str(told(hand, "next"))
+
+
+def test_without_any_run_time_there_is_no_estimate(by_hand):
+    """An invented number is worse than none."""
+    hand = by_hand()
+    hand.submit("running")
+    hand.submit("waits")
+
+    assert told(hand, "waits").estimate is None
+
+
+def test_a_pause_is_named_first_and_nothing_is_estimated(by_hand):
+    """Nobody knows when somebody will resume."""
+    hand = by_hand()
+    hand.submit("first")
+    hand.finish("first")
+    hand.core.pause(hand.now)
+    hand.submit("waits")
+
+    assert "paused, until resume()" in told(hand, "waits").reasons[0]
+    assert told(hand, "waits").estimate is None
+
+
+def test_pools_that_take_nothing_are_named_with_their_states(by_hand):
+    """A cordoned pool is easily forgotten."""
+    hand = by_hand()
+    hand.tell("cordon", hand.pool("io-1"))
+    hand.submit("waits")
+
+    assert "no pool of 'io' takes jobs: they are cordoned" in str(told(hand, "waits"))
+
+
+def test_every_other_state_has_words(by_hand):
+    """The question is asked of any handle, at any time."""
+    hand = by_hand()
+    hand.submit("runs", retry=FixedBackoff(delay=3.0))
+    hand.submit("delayed", delay=5.0)
+    hand.advance(1.0)
+    running, delayed = str(told(hand, "runs")), str(told(hand, "delayed"))
+    hand.finish("runs", error=ValueError("once"))
+    backing_off = str(told(hand, "runs"))
+    hand.advance(3.0)
+    hand.finish("runs")
+    hand.core.cancel(hand.jobs["delayed"], hand.now, RuntimeError())
+
+    assert running == "job 1 is running: attempt 1 has run for 1 s in io-1/1"
+    assert delayed == "job 2 is delayed: its delay is over in 4 s"
+    assert backing_off == "job 1 is backing off: attempt 1 failed, and the next one is 3 s away"
+    assert "job 1 is succeeded: it ended less than 1 ms ago, after 2 attempts" == str(told(hand, "runs"))
+    assert "without having started" in str(told(hand, "delayed"))
+
+
+def test_who_stands_at_the_door_is_told_so(by_hand):
+    """It has no place in line yet."""
+    hand = by_hand(capacity=1)
+    for name in ("runs", "waits", "outside"):
+        hand.submit(name)
+
+    assert "stands at the door: the front queue holds capacity=1 jobs" in str(told(hand, "outside"))
