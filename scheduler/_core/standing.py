@@ -89,7 +89,9 @@ def _ahead(core: Core, job: Job) -> int:
         line for line in core.queue.lines.values() if any(id(group) in mine for group in line.groups)
     ]
     parked = job.line.limits and job.line.where.record is not None  # type: ignore[attr-defined]
-    own = job.line.before(place) if parked else 0  # the others in its line; where others are parked nobody knows
+    own = (
+        job.line.before(place) if parked else 0
+    )  # the others in its line; where others are parked nobody knows
     return own + sum(line.before(place) for line in rivals)
 
 
