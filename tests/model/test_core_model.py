@@ -325,6 +325,7 @@ class World:
                 and slot.pool.group in job.line.groups
                 and job.attempt == 0
                 and self.reference.has_room(job)
+                and (slot.job not in before or job.rank < slot.job.rank)  # tokens may come to both at once
             ]
             assert [] == passed_over, "a timer's job overtook one that waited for the same slot"
 
