@@ -13,6 +13,11 @@ import attrs
 from .checks import number
 from .contracts import Advice, Load, Window
 
+#: Standard deviations by which the load must be seen to have risen or fallen: in the stable window, and in the
+#: panic window, of which there are many more, so that more is seen by chance in one of them.
+_RISE, _FALL, _SURE = 2.0, 0.5, 2.5
+#: The share of a pool that must be spare before one goes.
+_SPARE = 0.5
 #: Twice the pools there are is panic (as in Knative's KPA).
 _PANIC_AT = 2.0
 
@@ -44,7 +49,9 @@ class QueueDelay:
     wait for slots, and how long slots wait for jobs.
 
     - Add when all through the panic window there was a job that had waited more than `target` seconds
-      (default 0.1): that is a queue that stands (Nichols and Jacobson's CoDel, 2012), and no burst. As many as serve the load and, within `target` seconds or one panic window, what waits.
+      (default 0.1): that is a queue that stands (Nichols and Jacobson's CoDel, 2012), and no burst. As many as
+      serve the load and, within `target` seconds, a panic window or a start-up, what waits; those that are
+      still starting, or have just come up, get that time before more are opened.
     - Drain a pool that has been idle as a whole for `idle` seconds (default: one panic window), once the
       scheduler's own rule allows it: no more pools may have been in use within the last stable window.
 
@@ -58,9 +65,12 @@ class QueueDelay:
         """Return how many pools the waits ask for. Cost: O(pools)."""
         wait = load.panic.least_wait
         if load.waiting and wait > self.target:
-            within = max(self.target, load.panic.seconds)
+            within = max(self.target, load.panic.seconds, load.start_up)
             slots = load.offered(load.panic) + load.waiting * load.run_time / within
-            pools = max(load.pools_for(slots), load.pools + 1)
+            pools = load.pools_for(slots)
+            if pools <= load.pools and (load.starting or load.since_change < within + load.start_up):
+                return load.hold("jobs wait too long, and the pools opened last have not had their time yet")
+            pools = max(pools, load.pools + 1)
             return load.add(
                 pools - load.pools,
                 f"for {load.panic.seconds:.2g} s there was always a job that had waited {wait:.3g} s or more, "
@@ -129,23 +139,49 @@ class SquareRootStaffing:
 
 
 def _two_windows(load: Load, slots_for: Callable[[float], tuple[float, str]], wish: str) -> Advice:
-    """Advise by the stable window, and by the panic window where that asks for twice what there is."""
-    slots, formula = slots_for(_demand(load, load.stable))
-    pools = load.pools_for(slots)
-    sudden_slots, sudden_formula = slots_for(_demand(load, load.panic))
-    sudden = load.pools_for(sudden_slots)
-    panic = sudden >= _PANIC_AT * load.pools
-    if sudden > pools and (panic or load.panicking):
-        pools, formula, wish = sudden, sudden_formula, f"{wish}; the load rose suddenly"
+    """Advise by the stable window, and by the panic window where that surely asks for more.
+
+    Both are samples of a random load, so pools are opened for a rise that is no chance, and given up after a fall
+    that is none; between the two lies a band in which nothing happens.
+    """
+    calm, chance = _demand(load, load.stable)
+    sudden, fluke = _demand(load, load.panic)
+    sure = slots_for(max(0.0, sudden - _SURE * fluke))
+    panic = load.pools_for(sure[0]) >= _PANIC_AT * load.pools
+    if panic:
+        sure = slots_for(sudden)
+    more = slots_for(max(0.0, calm - _RISE * chance))
+    # Half a pool must be spare besides, but not for more than chance; what is held for two windows is high anyway.
+    fewer = slots_for(max(0.0, calm + min(_RISE * chance, _SPARE * load.pool_slots - _FALL * chance)))
+    if sure[0] > more[0]:
+        more, wish = sure, f"{wish}; the load rose suddenly"
+    least = max(load.pools_for(more[0]), load.min_pools)
+    lately = slots_for(max(0.0, sudden - _RISE * fluke))
+    most = max(load.pools_for(max(fewer[0], lately[0])), least)
+    pools = min(max(load.pools, least), most)
+    formula = more[1] if pools == least else fewer[1]
     return load.toward(
-        max(pools, load.min_pools), wish, f"{formula}; ÷ {load.pool_slots} a pool", panic=panic
+        pools,
+        wish,
+        f"{formula}; ÷ {load.pool_slots} a pool; seen were {calm:.1f} ± {chance:.1f} busy, "
+        f"lately {sudden:.1f} ± {fluke:.1f}",
+        panic=panic,
     )
 
 
-def _demand(load: Load, window: Window) -> float:
-    """Return the slots that the load keeps busy, with those that work off within the window what waits."""
-    backlog = load.waiting * load.run_time / window.seconds if window.seconds else 0.0
-    return load.offered(window) + backlog
+def _demand(load: Load, window: Window) -> tuple[float, float]:
+    """Return the slots that the load keeps busy, and what of that may be chance, as a standard deviation.
+
+    With them go those that work off what waits, within the window or a start-up, whichever is longer. Chance is
+    that of random arrivals in the window, and of the number of jobs that a load of R has in it, which is √R.
+    """
+    if not window.seconds:
+        return load.offered(window), 0.0
+    backlog = load.run_time / max(window.seconds, load.start_up)
+    slots = load.offered(window) + load.waiting * backlog
+    spread = load.deviation / load.run_time if load.run_time else 0.0
+    seen = math.sqrt(load.run_time * (1 + spread * spread) / window.seconds)
+    return slots, math.sqrt(slots) * (seen + backlog)
 
 
 def _beta_of(p_wait: float) -> float:

@@ -23,13 +23,17 @@ from typing import Any
 
 import attrs
 
+from . import _samples as samples
 from .contracts import (
     Admission,
     AdmissionPolicy,
+    Advice,
     Failure,
+    Load,
     OrderingPolicy,
     RetryPolicy,
     RoutingPolicy,
+    ScalingPolicy,
 )
 
 __all__ = [
@@ -37,6 +41,7 @@ __all__ = [
     "check_ordering_policy",
     "check_retry_policy",
     "check_routing_policy",
+    "check_scaling_policy",
 ]
 
 #: The last attempt a retry policy is asked about; far beyond where ``2.0 ** n`` overflows.
@@ -54,11 +59,11 @@ def check_retry_policy(policy: RetryPolicy, *, names: Mapping[str, object] | Non
     Cost: 0.1 s.
     """
     _check_method(policy, "retry_after")
-    attempts = [_Case((Failure(n, _ERRORS[0]),), _Dice(n)) for n in range(1, ATTEMPTS_MAX + 1)]
+    attempts = [_Case((Failure(n, samples.ERRORS[0]),), _Dice(n)) for n in range(1, ATTEMPTS_MAX + 1)]
     corners = [
         _Case((Failure(attempt, error, elapsed, last_delay),), dice)
         for attempt, error, elapsed, last_delay, dice in product(
-            _MILESTONES, _ERRORS, (0.0, 1e9), (None, 0.0, 1e9), _ENDS
+            _MILESTONES, samples.ERRORS, (0.0, 1e9), (None, 0.0, 1e9), _ENDS
         )
     ]
     _check_answers(policy, policy.retry_after, [*attempts, *corners], _seconds_or_none)
@@ -72,7 +77,7 @@ def check_ordering_policy(policy: OrderingPolicy, *, names: Mapping[str, object]
     """
     _check_method(policy, "key")
     _require(isinstance(policy.few_keys, bool), policy, "few_keys is a bool", repr(policy.few_keys))
-    jobs = _jobs()
+    jobs = samples.jobs()
     _check_answers(policy, policy.key, [_Case((job,)) for job in jobs], _finite)
     weight = getattr(policy, "weight", None)
     if weight is not None:
@@ -90,8 +95,12 @@ def check_admission_policy(policy: AdmissionPolicy, *, names: Mapping[str, objec
     _check_method(policy, "admit")
     timeout = getattr(policy, "timeout", None)
     _require(_seconds_or_none(timeout), policy, "timeout is seconds ≥ 0 or None", repr(timeout))
-    queues = [_Queue(held=1, capacity=1), _Queue(held=10_000, capacity=10_000), _Queue(held=12, capacity=8)]
-    cases = [_Case((job, queue)) for job, queue in product(_jobs(), queues)]
+    queues = [
+        samples.Queue(held=1, capacity=1),
+        samples.Queue(held=10_000, capacity=10_000),
+        samples.Queue(held=12, capacity=8),
+    ]
+    cases = [_Case((job, queue)) for job, queue in product(samples.jobs(), queues)]
     _check_answers(policy, policy.admit, cases, _an_admission)
     _check_value(policy, names)
 
@@ -103,123 +112,25 @@ def check_routing_policy(policy: RoutingPolicy, *, names: Mapping[str, object] |
     fades = decay is None or (_finite(decay) and decay > 0)
     _require(fades, policy, "run_time_decay is seconds > 0, or None", repr(decay))
     dice = (*_ENDS, *map(_Dice, range(8)))
-    cases = [_Case((job, pools), throw) for job, pools, throw in product(_jobs()[:2], _pool_lists(), dice)]
+    cases = [
+        _Case((job, pools), throw)
+        for job, pools, throw in product(samples.jobs()[:2], samples.pool_lists(), dice)
+    ]
     _check_answers(policy, policy.choose, cases, _one_of_the_pools)
     _check_value(policy, names)
 
 
+def check_scaling_policy(policy: ScalingPolicy, *, names: Mapping[str, object] | None = None) -> None:
+    """Raise AssertionError unless `policy` keeps every law of a scaling policy; `names` as above.
+
+    It is asked about groups that are idle, busy, flooded, just opened, starting and stuck. Cost: 0.1 s.
+    """
+    _check_method(policy, "scale")
+    _check_answers(policy, policy.scale, [_Case((load,)) for load in samples.loads()], _an_advice)
+    _check_value(policy, names)
+
+
 # What is asked
-
-
-@attrs.frozen(kw_only=True)
-class _Job:
-    """A job as policies see it."""
-
-    id: int
-    priority: int
-    tags: frozenset[str] = frozenset()
-    tenant: str | None = None
-    affinity: str | None = None
-    submitted_at: float = 0.0
-    waiting_since: float = 0.0
-    deadline: float | None = None
-
-
-@attrs.frozen(kw_only=True)
-class _Queue:
-    """A full front queue as policies see it."""
-
-    held: int
-    capacity: int
-
-
-@attrs.frozen(kw_only=True)
-class _Pool:
-    """A pool as policies see it."""
-
-    pool_id: str
-    slots: int
-    in_use: int
-    last_chosen: int = 0
-    run_time_ewma: float = 0.0
-
-    @property
-    def load(self) -> float:
-        """Slots in use ÷ slots."""
-        return self.in_use / self.slots
-
-
-class _Unprintable(Exception):
-    """An error whose text cannot be had."""
-
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-    __repr__ = __str__
-
-
-_ERRORS: tuple[BaseException, ...] = (
-    Exception("a plain one"),
-    KeyError("missing"),
-    ConnectionResetError("the other end"),
-    TimeoutError(),
-    _Unprintable(),
-    ExceptionGroup("several", [ValueError("one"), OSError("two")]),
-    BaseException("not even an Exception"),
-    KeyboardInterrupt(),
-    SystemExit(1),
-    GeneratorExit(),
-)
-
-
-def _jobs() -> list[_Job]:
-    """Return jobs of every kind that policies may tell apart."""
-    kinds = product(
-        (-(10**9), -1, 0, 10, 20, 40, 10**9),
-        ((0.0, 0.0), (3.5, 3.5), (3.5, 60.0), (1e9, 1e9)),
-        ((frozenset[str](), None, None), (frozenset({"cpu", "gpu"}), "a tenant", "a key \udc80")),
-        (None, 0.0, 30.0),
-    )
-    return [
-        _Job(
-            id=number,
-            priority=priority,
-            tags=tags,
-            tenant=tenant,
-            affinity=affinity,
-            submitted_at=submitted_at,
-            waiting_since=waiting_since,
-            deadline=None if limit is None else submitted_at + limit,
-        )
-        for number, (priority, (submitted_at, waiting_since), (tags, tenant, affinity), limit) in enumerate(
-            kinds
-        )
-    ]
-
-
-def _pool_lists() -> list[list[_Pool]]:
-    """Return candidates as a dispatcher offers them: at least two, each with a free slot."""
-    loads = (
-        ((8, 0), (8, 0)),
-        ((8, 7), (8, 0)),
-        ((8, 6), (8, 7)),
-        ((1, 0), (64, 63)),
-        ((4, 1), (4, 3), (4, 1), (4, 0)),
-        tuple((16, 15 - index) for index in range(16)),
-    )
-    return [
-        [
-            _Pool(
-                pool_id=f"group-{number + 1}",
-                slots=slots,
-                in_use=in_use,
-                last_chosen=7 * number % 5,
-                run_time_ewma=(0.0, 1e9, 3.5, 5e-324)[number % 4],
-            )
-            for number, (slots, in_use) in enumerate(pools)
-        ]
-        for pools in loads
-    ]
 
 
 @attrs.define
@@ -369,6 +280,14 @@ def _above_zero(answer: object, *_: object) -> bool:
 
 def _an_admission(answer: object, *_: object) -> bool:
     return isinstance(answer, Admission)
+
+
+def _an_advice(answer: object, load: Load) -> bool:
+    """Whether it is a number of pools with, for a change, a reason."""
+    if not isinstance(answer, Advice) or type(answer.pools) is not int or answer.pools < 0:
+        return False
+    said = f"{answer.reason}" != "" or answer.pools == load.pools
+    return said and (answer.pool is None or answer.pool in dict(load.idle))
 
 
 def _one_of_the_pools(answer: object, _job: object, pools: Sequence[object], _uniform: object) -> bool:

@@ -4,10 +4,11 @@ A bad policy cannot hurt, because the rules are here and the same for all:
 
 1. Never outside ``min_pools`` and ``max_pools``; pools that are still starting count.
 2. Up fast, but not at once: within one panic window at most as many pools as there are, or four.
-3. After a pool has failed, a wait that doubles with each further one; what drains may be taken back meanwhile.
-4. Down slowly: only to the highest number wanted within the last stable window, one pool at a time, never in
-   panic, never within a stable window of an addition, and never one of the last
-   ``min_pools`` that take jobs.
+3. After a pool has failed, a wait that doubles with each further one; those that were opened together fail
+   together, and what drains may be taken back meanwhile.
+4. Down slowly: only to the highest number wanted within the last two stable windows, which become more each
+   time that a drain came too early; one pool at a time, with room in the others for all that runs and waits;
+   never in panic, never within a stable window of an addition, never one of the last ``min_pools`` that take jobs.
 5. An addition that did not raise the throughput (`effect`) is undone, and not tried again for a while that
    doubles each time.
 
@@ -33,6 +34,8 @@ from .pool_table import GroupRecord
 BATCH_MIN = 4
 #: Rule 3: seconds after the first failed start, and at most.
 RETRY_MIN, RETRY_MAX = 1.0, 60.0
+#: Rule 4: the most stable windows that are remembered.
+PATIENCE_MIN, PATIENCE_MAX = 2.0, 16.0
 #: The rule that only spaces drains: what it keeps from happening happens at the next look or so.
 PACE = "pace"
 #: Rule 5: stable windows for which an addition that did not help is not tried again, and seconds at most.
@@ -65,6 +68,10 @@ class Scaled:
     due: float = math.inf
     changed_at: float = -math.inf
     grown_at: float = -math.inf
+    #: When a pool was last drained, if none was opened since.
+    drained_at: float = -math.inf
+    #: Rule 4: stable windows that the group's memory is long.
+    patience: float = attrs.Factory(lambda: PATIENCE_MIN)
     #: Additions within the last panic window: when, and how many.
     grown: deque[tuple[float, int]] = attrs.Factory(deque)
     #: Numbers of pools that were wanted within the last stable window, falling: the first is the highest.
@@ -75,6 +82,9 @@ class Scaled:
     failures: int = 0
     failed_for: float = 0.0
     not_before: float = -math.inf
+    #: When a start last failed that was counted, and when one last succeeded.
+    failed_at: float = -math.inf
+    proven: float = -math.inf
     #: More pools than that did not help, and are not opened until then.
     ceiling: int | None = None
     ceiling_until: float = -math.inf
@@ -89,10 +99,20 @@ class Scaled:
         self.growth = None
         self.quiet_since = math.inf
 
-    def start_failed(self, now: float) -> None:
-        """Rule 3. What fails soon after the last wait fails in a row, though it was up for a moment."""
+    def started(self, now: float) -> None:
+        """Take note of a pool of which a worker is up: opening them works."""
+        self.failures, self.not_before, self.proven = 0, -math.inf, now
+
+    def start_failed(self, now: float, began: float = math.inf) -> None:
+        """Rule 3. What fails soon after the last wait fails in a row, though it was up for a moment.
+
+        A pool that began to start before the last failure or success was counted teaches nothing new.
+        """
+        if began < max(self.failed_at, self.proven):
+            return
         if now > self.not_before + self.failed_for:
             self.failures = 0
+        self.failed_at = now
         self.failures += 1
         longer = max(RETRY_MIN, self.flow.start_up) * 2.0 ** min(self.failures - 1, 16)
         self.failed_for = min(RETRY_MAX, longer)
@@ -101,9 +121,20 @@ class Scaled:
     def changed(self, now: float, grown: int = 0) -> None:
         """Take note of a change in the number of pools."""
         self.changed_at = now
-        if grown:
-            self.grown_at = now
-            self.grown.append((now, grown))
+        if not grown:
+            self.drained_at = now
+            return
+        self.grown_at = now
+        self.grown.append((now, grown))
+        if self.drained_at > -math.inf:
+            factor = 2.0 if now - self.drained_at < self.memory else 0.5
+            self.patience = min(max(self.patience * factor, PATIENCE_MIN), PATIENCE_MAX)
+            self.drained_at = -math.inf
+
+    @property
+    def memory(self) -> float:
+        """Seconds for which rule 4 remembers what was wanted."""
+        return self.flow.stable_length * self.patience
 
     def decide(self, load: Load, policy_failed: Callable[[str, object, BaseException, str], None]) -> Order:
         """Ask the policy, and return what the rules let happen. Cost: that of the policy, and O(1) amortised."""
@@ -133,7 +164,7 @@ class Scaled:
         while wanted and wanted[-1][1] <= pools:
             wanted.pop()
         wanted.append((now, pools))
-        while wanted[0][0] < now - self.flow.stable_length:
+        while wanted[0][0] < now - self.memory:
             wanted.popleft()
 
     def _up(self, load: Load, advice: Advice) -> Order:
@@ -152,7 +183,7 @@ class Scaled:
             why = f"at most {batch} more pools within {self.flow.panic_length:.2f} s"
         if now < self.not_before and goal > load.pools + load.draining:
             goal, rule = load.pools + load.draining, "failed"
-            why = f"{self.failures} pools in a row failed to start; the next try is in {self.not_before - now:.2f} s"
+            why = f"pools failed to start {_times(self.failures)} in a row; the next try is in {self.not_before - now:.2f} s"
         return Order(add=max(0, goal - load.pools), advice=advice, rule=rule, limited_by=why)
 
     def _down(self, load: Load, advice: Advice, *, undone: bool = False) -> Order:
@@ -172,11 +203,13 @@ class Scaled:
             rule, why = PACE, f"one pool within {self.flow.panic_length:.2f} s"
         elif undone:
             pass
+        elif load.in_use + load.waiting > load.slots - load.pool_slots:
+            rule, why = "room", "the other pools have no room for all that runs and waits just now"
         elif now < self.panic_until:
             rule, why = "panic", f"panic: nothing is drained for another {self.panic_until - now:.2f} s"
         elif self.wanted[0][1] >= load.pools:
             rule = "stable"
-            why = f"{self.wanted[0][1]} pools were wanted within the last {stable:.2f} s"
+            why = f"{self.wanted[0][1]} pools were wanted within the last {self.memory:.2f} s"
         return Order(drain=rule is None, pool=advice.pool, advice=advice, rule=rule, limited_by=why)
 
     # The effect of additions
@@ -198,7 +231,7 @@ class Scaled:
         if growth.since == math.inf:
             growth.begin(load.time, self.flow.ended)
             return None
-        growth.saturated = growth.saturated and load.waiting > 0
+        growth.saw(load)
         verdict = effect.judge(growth, load, self.flow.ended, self.flow.panic_length, self.flow.stable_length)
         if verdict is None:
             return None
@@ -217,6 +250,10 @@ class Scaled:
                 "; if these jobs compute in Python, give them a group of processes: ProcessPool(slots=...)"
             )
         return text
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _checked(advice: object) -> Advice:

@@ -43,10 +43,8 @@ class Capacity(FullQueue):
         self.now = now
         if pool.state is PoolState.STARTING and pool.group.name in self.scaled:
             scaled = self.scaled[pool.group.name]
-            if (
-                pool.group.announces
-            ):  # its first worker is up; of others one hears when they run their first call
-                scaled.failures = 0
+            if pool.group.announces:  # a worker is up; of others one hears when they run their first call
+                scaled.started(now)
             scaled.flow.started_up(now - pool.started_at)
         pool.idle_since = now
         pool.released = False
@@ -99,7 +97,7 @@ class Capacity(FullQueue):
         if pool.state in _GOES:
             return False
         if pool.group.name in self.scaled:
-            self.scaled[pool.group.name].start_failed(now)
+            self.scaled[pool.group.name].start_failed(now, pool.started_at)
             if self.dozing:
                 self.wake(now)
         self.pools.move(pool, PoolState.FAILED_TO_START)

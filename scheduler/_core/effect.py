@@ -2,8 +2,9 @@
 
 The test of .NET's hill climbing, without its wave: of a relative gain in slots, at least 15 % must be found
 again in the throughput. More threads for work that holds the interpreter's lock gain nothing, and this is
-what notices it. It is judged only while jobs waited all the time, and only beyond the noise of two
-standard deviations, for a pool that was opened in need must not go because of a few long jobs.
+what notices it. What counts as a gain in slots is those that are really in use: slots that stay free prove
+nothing, and jobs that hold each other up fill the new slots instead of waiting. It is judged only beyond the
+noise of two standard deviations, for a pool that was opened in need must not go because of a few long jobs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from policies.contracts import Load, Window
 SHARE = 0.15
 #: Completions of a window from which its throughput is taken as it is.
 COMPLETIONS_MIN = 20
+#: Mean run times that are measured at least, or the first jobs in the new slots could not have ended.
+RUNS_MIN = 4
+#: The gain in slots in use from which it can be told. Arbitrary.
+WIDER_MIN = 0.25
 #: Stable windows after which nothing more is waited for.
 WINDOWS_MAX = 4
 
@@ -39,11 +44,18 @@ class Effect:
     #: When the measuring began: when the last of the new pools was up. Infinity until then.
     since: float = math.inf
     ended: int = 0
-    saturated: bool = True
+    #: Slots in use, summed over the looks since then, and how many looks those are.
+    used: int = 0
+    looks: int = 0
 
     def begin(self, now: float, ended: int) -> None:
         """Measure from now on."""
-        self.since, self.ended, self.saturated = now, ended, True
+        self.since, self.ended, self.used, self.looks = now, ended, 0, 0
+
+    def saw(self, load: Load) -> None:
+        """Take note of one more look."""
+        self.used += load.in_use
+        self.looks += 1
 
 
 @attrs.frozen
@@ -70,29 +82,28 @@ def before(load: Load) -> Effect | None:
 
 def judge(effect: Effect, load: Load, ended: int, panic: float, stable: float) -> Verdict | None:
     """Return the verdict, None while it is too early for one; the lengths of the windows are seconds."""
-    seconds = load.time - effect.since
-    if seconds < panic or ended - effect.ended < COMPLETIONS_MIN:
-        return None if effect.saturated and seconds < WINDOWS_MAX * stable else Verdict(None, _TOO_SHORT)
-    if not effect.saturated:
+    seconds, count = load.time - effect.since, ended - effect.ended
+    last = seconds >= WINDOWS_MAX * stable
+    if seconds < max(panic, RUNS_MIN * load.run_time) or count < COMPLETIONS_MIN:
+        return Verdict(None, f"unclear: only {count} jobs ended within {seconds:.2f} s") if last else None
+    if load.slots <= effect.slots:
+        return Verdict(None, "the slots it added are gone again")
+    used = effect.used / effect.looks
+    wider = used / effect.slots - 1
+    if wider < WIDER_MIN:
         return Verdict(None, _TOO_SHORT)
-    count = ended - effect.ended
-    wider = load.slots / effect.slots - 1
     gain = count / seconds / effect.rate - 1
     square = (load.deviation / load.run_time) ** 2 if load.run_time else 1.0
-    spread = 2 * (1 + gain) * math.sqrt(effect.noise + (1 + square) / max(1, count))
+    spread = 2 * (1 + gain) * math.sqrt(effect.noise + (1 + square) / count)
     found = (
-        f"{1 + gain:.2f} × the throughput (± {spread:.2f}) for {1 + wider:.2f} × the slots, "
+        f"{1 + gain:.2f} × the throughput (± {spread:.2f}) with {1 + wider:.2f} × the slots in use, "
         f"measured over {seconds:.2f} s"
     )
-    if wider <= 0:
-        return Verdict(None, "the slots it added are gone again")
     if gain - spread >= SHARE * wider:
         return Verdict(True, found)
     if gain + spread < SHARE * wider and not (effect.rough and wider < 0.5):
         return Verdict(False, found)
-    if seconds < WINDOWS_MAX * stable:
-        return None
-    return Verdict(None, f"unclear: {found}")
+    return Verdict(None, f"unclear: {found}") if last else None
 
 
 def _noise(window: Window) -> float:

@@ -23,6 +23,9 @@ from .states import PoolState
 #: Stable windows without any job after which a group that keeps more than its minimum is left alone.
 QUIET = 3.0
 
+_ACCEPTING, _STARTING, _DRAINING = PoolState.ACCEPTING, PoolState.STARTING, PoolState.DRAINING
+_QUARANTINED = PoolState.QUARANTINED
+
 
 class Elastic(Quarantine):
     """Evaluates the groups that scale, and does what was decided."""
@@ -90,7 +93,11 @@ class Elastic(Quarantine):
             scaled.quiet_since = math.inf
             return False
         scaled.quiet_since = min(scaled.quiet_since, now)
-        patience = 0.0 if group.capacity_pools() <= group.min_pools else QUIET * scaled.flow.stable_length
+        patience = (
+            0.0
+            if group.capacity_pools() <= group.min_pools
+            else scaled.memory + QUIET * scaled.flow.stable_length
+        )
         return now - max(scaled.quiet_since, scaled.changed_at) >= patience
 
     def _lines(self) -> dict[str, list[Line]]:
@@ -159,18 +166,18 @@ class Elastic(Quarantine):
         idle: list[tuple[str, float]] = []
         for pool in group.pools:
             state = pool.state
-            if state is PoolState.ACCEPTING:
-                if pool.touched or pool.in_use:
+            if state is _ACCEPTING:
+                if pool.touched or len(pool.free) + pool.down < pool.slots:
                     pool.touched = False
                     pool.idle_since = now
                 idle.append((pool.pool_id, now - pool.idle_since))
-            elif state is PoolState.STARTING:
+            elif state is _STARTING:
                 starting += 1
-            elif state is PoolState.DRAINING:
-                draining += pool.released
-            elif state is PoolState.QUARANTINED:
+            elif state is _DRAINING:
+                draining += pool.released and not (pool.stuck and pool.stuck == pool.in_use)
+            elif state is _QUARANTINED:
                 quarantined += 1
-        stable, (in_use, slots) = flow.stable(), usage(group)
+        stable = flow.stable()
         return Load(
             group=group.name,
             time=now,
@@ -181,8 +188,8 @@ class Elastic(Quarantine):
             quarantined=quarantined,
             min_pools=group.min_pools,
             max_pools=group.max_pools,
-            slots=slots,
-            in_use=in_use,
+            slots=flow.slots,
+            in_use=flow.in_use,
             waiting=sum(waiting.values()),
             waiting_by_priority=tuple(sorted(waiting.items())),
             oldest_wait=now - oldest,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from policies.contracts import Window
@@ -21,7 +22,8 @@ _ACCEPTING = PoolState.ACCEPTING
 
 #: Window lengths in mean run times and in start-up times, and the seconds between which they stay. Fifty run
 #: times are what it takes to know a rate to a few percent; ten start-ups are worth waiting for before a pool goes.
-PANIC_RUNS, PANIC_START_UPS, PANIC_MIN, PANIC_MAX = 2.0, 1.0, 0.2, 30.0
+#: What is sudden has nothing to do with how long a pool takes to start: one that starts slowly is needed the sooner.
+PANIC_RUNS, PANIC_MIN, PANIC_MAX = 2.0, 0.2, 30.0
 STABLE_RUNS, STABLE_START_UPS, STABLE_MIN, STABLE_MAX = 50.0, 10.0, 2.0, 600.0
 #: Looks per panic window, and the seconds between two looks.
 LOOKS, TICK_MIN, TICK_MAX = 4, 0.05, 1.0
@@ -45,6 +47,9 @@ class Look(NamedTuple):
     saturated: bool
 
 
+_IN_USE, _OLDEST, _SATURATED = map(attrgetter, ("in_use", "oldest", "saturated"))
+
+
 class Flow:
     """The looks at one group. Cost of a look: O(priorities); of a window: O(looks in it), at most about 64."""
 
@@ -53,7 +58,9 @@ class Flow:
         "_fine",
         "_since",
         "deviation",
+        "in_use",
         "run_time",
+        "slots",
         "start_up",
     )
 
@@ -63,6 +70,8 @@ class Flow:
         #: Looks since the last coarse one.
         self._since: list[Look] = []
         self.run_time = self.deviation = self.start_up = 0.0
+        #: Slots in use at the last look, and slots there were.
+        self.in_use = self.slots = 0
 
     @property
     def ended(self) -> int:
@@ -72,8 +81,7 @@ class Flow:
     @property
     def panic_length(self) -> float:
         """Seconds of the panic window."""
-        units = max(PANIC_RUNS * self.run_time, PANIC_START_UPS * self.start_up)
-        return min(max(units, PANIC_MIN), PANIC_MAX)
+        return min(max(PANIC_RUNS * self.run_time, PANIC_MIN), PANIC_MAX)
 
     @property
     def stable_length(self) -> float:
@@ -100,7 +108,7 @@ class Flow:
             ended += meter.ended
             run_total += meter.run_total
             run_squares += meter.run_squares
-        in_use, _ = usage(group)
+        self.in_use, self.slots = in_use, _ = usage(group)
         look = Look(
             time=now,
             started=started,
@@ -122,7 +130,7 @@ class Flow:
 
     def panic(self) -> Window:
         """Return the panic window, up to the last look."""
-        return _window(self._fine)
+        return _window(list(self._fine))
 
     def stable(self) -> Window:
         """Return the stable window, up to the last look; remember its run time."""
@@ -140,8 +148,10 @@ class Flow:
 
 def usage(group: GroupRecord) -> tuple[int, int]:
     """Return the slots in use, and the slots there are, in the group's accepting pools. Cost: O(pools)."""
-    accepting = [pool for pool in group.pools if pool.state is _ACCEPTING]
-    slots = sum(pool.slots - pool.down for pool in accepting)
+    slots = 0
+    for pool in group.pools:
+        if pool.state is _ACCEPTING:
+            slots += pool.slots - pool.down
     return slots - group.free, slots
 
 
@@ -166,13 +176,7 @@ def _window(looks: Sequence[Look]) -> Window:
     ended = last.ended - first.ended
     mean = (last.run_total - first.run_total) / ended if ended else 0.0
     square = (last.run_squares - first.run_squares) / ended if ended else 0.0
-    in_use, least, saturated = 0.0, math.inf, True
-    for look in looks:
-        if look is first:
-            continue
-        in_use += look.in_use
-        least = min(least, look.oldest)
-        saturated = saturated and look.saturated
+    later = looks[1:]
     return Window(
         seconds=last.time - first.time,
         arrivals=max(0, last.started - first.started + last.waiting - first.waiting),
@@ -180,7 +184,7 @@ def _window(looks: Sequence[Look]) -> Window:
         completions=ended,
         run_time=mean,
         deviation=math.sqrt(max(0.0, square - mean * mean)),
-        least_wait=least,
-        in_use=in_use / (len(looks) - 1),
-        saturated=saturated,
+        least_wait=min(map(_OLDEST, later)),
+        in_use=sum(map(_IN_USE, later)) / len(later),
+        saturated=all(map(_SATURATED, later)),
     )

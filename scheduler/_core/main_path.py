@@ -341,7 +341,10 @@ class MainPath(Books, ABC):
 
     def _late(self, job: Job | None, slot: Slot, now: float) -> None:
         """Drop the outcome of an attempt that was given up before."""
-        slot.stuck = False
+        if slot.stuck:
+            slot.stuck = False
+            if self.dozing:  # its slot is free again, and may be one too many
+                self.wake(now)
         self.ledger.late += 1
         if self.shares is not None:
             self.shares.ended(slot, now)

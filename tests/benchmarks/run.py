@@ -22,6 +22,7 @@ import elastic
 import handles
 import latency
 import processes
+import scaling_cost
 import simulated
 import throughput
 from harness import Figure
@@ -43,6 +44,8 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "hang": processes.hang,
     "large": processes.large,
     "step": elastic.step,
+    "evaluation": scaling_cost.evaluation,
+    "scaled": scaling_cost.scaled,
     "simulator": simulated.simulator,
     "floor": throughput.floor,
     "convoy": throughput.convoy,

@@ -27,8 +27,8 @@ def no_ops(quick: bool) -> Iterator[Figure]:
     jobs = 10_000 if quick else 50_000
     yield compared(
         "no-op job, 4 threads, submit to all results",
-        lambda: _submit_to_results(Scheduler(THREADS), jobs),
-        lambda: _submit_to_results(ThreadPoolExecutor(THREADS), jobs),
+        lambda: submit_to_results(Scheduler(THREADS), jobs),
+        lambda: submit_to_results(ThreadPoolExecutor(THREADS), jobs),
         pairs=3 if quick else 9,
         unit="µs",
         must=0.4,
@@ -41,7 +41,7 @@ def floor(quick: bool) -> Iterator[Figure]:
     jobs = 10_000 if quick else 50_000
     yield compared(
         "the same beside the bare floor",
-        lambda: _submit_to_results(Scheduler(THREADS), jobs),
+        lambda: submit_to_results(Scheduler(THREADS), jobs),
         lambda: _bare_floor(jobs),
         pairs=3 if quick else 9,
         unit="µs",
@@ -50,7 +50,7 @@ def floor(quick: bool) -> Iterator[Figure]:
     )
 
 
-def _submit_to_results(executor: Executor, jobs: int) -> float:
+def submit_to_results(executor: Executor, jobs: int) -> float:
     """Return the microseconds a job."""
     with executor:
         began = time.perf_counter()

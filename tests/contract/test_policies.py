@@ -19,14 +19,18 @@ from policies import (
     Failure,
     FairShare,
     FixedBackoff,
+    FixedPools,
     LeastLoaded,
     NoRetry,
     Pack,
     PeakEwma,
+    QueueDelay,
     Reject,
     RoundRobin,
     ShedLowest,
+    SquareRootStaffing,
     StrictPriority,
+    TargetUtilization,
     TwoRandomChoices,
 )
 from policies.testing import (
@@ -34,6 +38,7 @@ from policies.testing import (
     check_ordering_policy,
     check_retry_policy,
     check_routing_policy,
+    check_scaling_policy,
 )
 
 #: A retry check asks about ten thousand attempts, so a few settings say as much as many.
@@ -68,6 +73,18 @@ ROUTINGS = [
     PeakEwma(decay=1e-9),
     Affinity(),
     Affinity(otherwise=PeakEwma(decay=3)),
+]
+SCALINGS = [
+    FixedPools(),
+    QueueDelay(),
+    QueueDelay(target=1e-9),
+    QueueDelay(target=1e9, idle=0.5),
+    TargetUtilization(),
+    TargetUtilization(target=1),
+    TargetUtilization(target=1e-9),
+    SquareRootStaffing(),
+    SquareRootStaffing(p_wait=1e-12),
+    SquareRootStaffing(p_wait=1 - 1e-12),
 ]
 RETRIES = [
     NoRetry(),
@@ -114,6 +131,12 @@ def test_our_admissions_are_lawful(policy):
 def test_our_routings_are_lawful(policy):
     """A routing policy that answers a pool of its own would lose the job."""
     check_routing_policy(policy)
+
+
+@pytest.mark.parametrize("policy", SCALINGS, ids=repr)
+def test_our_scalings_are_lawful(policy):
+    """A scaling policy is asked many times a second, most often about groups that nobody thought of."""
+    check_scaling_policy(policy)
 
 
 @pytest.mark.parametrize("policy", RETRIES, ids=repr)
@@ -642,6 +665,71 @@ def test_a_routing_policy_that_breaks_a_law_is_told_which(policy, law):
     """A pool that was never offered has no slot to give."""
     with pytest.raises(AssertionError, match=law):
         check_routing_policy(policy)
+
+
+@attrs.frozen
+class Scaling:
+    """A scaling policy to be broken."""
+
+    def scale(self, load):
+        return load.hold("enough")
+
+
+@attrs.frozen
+class AnswersANumber(Scaling):
+    """Says how many instead of advising it."""
+
+    def scale(self, load):
+        return load.pools + 1
+
+
+@attrs.frozen
+class DividesByTheRunTime(Scaling):
+    """Believes that some attempt has always ended."""
+
+    def scale(self, load):
+        return load.toward(math.ceil(load.in_use / load.run_time), "as many as it says")
+
+
+@attrs.frozen
+class SaysNotWhy(Scaling):
+    """Opens a pool and gives no reason."""
+
+    def scale(self, load):
+        return load.add(1, "")
+
+
+@attrs.frozen
+class HalfAPool(Scaling):
+    """Forgets to round."""
+
+    def scale(self, load):
+        return load.add(0.5, "half a pool")
+
+
+@attrs.frozen
+class DrainsAPoolOfItsOwn(Scaling):
+    """Names a pool that it never saw."""
+
+    def scale(self, load):
+        return load.drain("that one", pool="another-1") if load.pools > 1 else load.hold()
+
+
+@pytest.mark.parametrize(
+    ("policy", "law"),
+    [
+        (AnswersANumber(), "sensible"),
+        (DividesByTheRunTime(), "total"),
+        (SaysNotWhy(), "sensible"),
+        (HalfAPool(), "sensible"),
+        (DrainsAPoolOfItsOwn(), "sensible"),
+        (Plain(), "scale"),
+    ],
+)
+def test_a_scaling_policy_that_breaks_a_law_is_told_which(policy, law):
+    """The scheduler would hold, silently but for an event, and the group would never grow."""
+    with pytest.raises(AssertionError, match=law):
+        check_scaling_policy(policy)
 
 
 @attrs.frozen(repr=False)

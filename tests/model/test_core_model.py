@@ -142,7 +142,7 @@ class FairReference(Reference):
         # Of lines with room whose turn it is under a limit, one is open: the others begin where it is, see I16.
         able = [job for job in able if not (job.line.limits and job.line.where.record)]
         for job in able:
-            job.line.peek()  # a look charges what has outlived its guess
+            job.line.charge_outlived()
         return min(able, key=lambda job: job.line.place(job), default=None)
 
     def started(self, job, groups):

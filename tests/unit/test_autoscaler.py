@@ -6,11 +6,12 @@ import pytest
 
 from policies.contracts import Advice, Load, Window
 from scheduler._core import effect
-from scheduler._core.autoscaler import BATCH_MIN, RETRY_MAX, RETRY_MIN, Scaled
+from scheduler._core.autoscaler import BATCH_MIN, PATIENCE_MIN, RETRY_MAX, RETRY_MIN, Scaled
 from scheduler._core.effect import Effect
 from scheduler._core.pool_table import GroupRecord
 
 STABLE, PANIC = 2.0, 0.2  # of a group of which nothing is known yet
+MEMORY = PATIENCE_MIN * STABLE
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_rule_3_a_failed_start_is_followed_by_a_wait(scaled):
     group.start_failed(1000.0)
     order, _ = decide(group, a_load(1, at=1000.0 + RETRY_MIN / 2))
 
-    assert (0, "failed", "1 pools in a row failed to start; the next try is in 0.50 s") == (
+    assert (0, "failed", "pools failed to start once in a row; the next try is in 0.50 s") == (
         order.add,
         order.rule,
         order.limited_by,
@@ -216,7 +217,7 @@ def test_rule_4_the_highest_number_wanted_lately_counts(scaled):
     group = scaled(5)
     decide(group, a_load(5))
     group.policy.says = 1
-    before, after = (rule_for(group, a_load(5, at=1000.0 + STABLE + d)) for d in (-0.01, 0.01))
+    before, after = (rule_for(group, a_load(5, at=1000.0 + MEMORY + d)) for d in (-0.01, 0.01))
 
     assert ((0, False, "stable"), (0, True, None)) == (before, after)
 
@@ -229,8 +230,53 @@ def test_rule_4_what_was_wanted_is_forgotten_in_order(scaled):
         decide(group, a_load(9, at=at, max_pools=9))
 
     assert [(1000.0, 9), (1001.0, 5), (1001.5, 2)] == list(group.wanted)
-    decide(group, a_load(9, at=1002.5))
+    decide(group, a_load(9, at=1000.5 + MEMORY))
     assert (1001.0, 5) == group.wanted[0]
+
+
+def test_rule_4_a_drain_that_was_undone_soon_lengthens_the_memory_and_a_late_addition_shortens_it(scaled):
+    """A group that drains between two bursts pays for every start-up; it must learn how often they come."""
+    group, lengths = scaled(), []
+    for drained, grown in (
+        (0.0, 1.0),
+        (10.0, 11.0),
+        (20.0, 21.0),
+        (30.0, 31.0),
+        (40.0, 140.0),
+        (200.0, 300.0),
+    ):
+        group.changed(drained)
+        group.changed(grown, 1)
+        lengths.append(group.memory / STABLE)
+
+    assert [4.0, 8.0, 16.0, 16.0, 8.0, 4.0] == lengths
+
+
+def test_rule_4_nothing_goes_while_the_others_have_no_room(scaled):
+    """What a pool runs now would have to wait for another to be opened."""
+    group = scaled(2)
+    full, spare = (rule_for(group, a_load(3, in_use=used)) for used in (5, 4))
+
+    assert ((0, False, "room"), (0, True, None)) == (full, spare)
+
+
+def test_rule_3_pools_that_were_started_together_fail_together(scaled):
+    """Four pools refused at once say as much as one; eight seconds of waiting were for nothing."""
+    group = scaled(3)
+    for _ in range(4):
+        group.start_failed(1000.0, 999.0)
+
+    assert (1, 1000.0 + RETRY_MIN) == (group.failures, group.not_before)
+
+
+def test_rule_3_a_success_shows_that_opening_works(scaled):
+    """The last of a batch to fail does not speak for the others, which came up."""
+    group = scaled(3)
+    group.start_failed(1000.0, 999.0)
+    group.started(1000.5)
+    group.start_failed(1001.0, 1000.2)
+
+    assert (0, -math.inf) == (group.failures, group.not_before)
 
 
 def test_rule_4_never_in_panic(scaled):
@@ -292,9 +338,9 @@ def an_effect(**known):
 def a_group_that_was_not_helped(scaled, *, kills=False):
     """Return a group that grew from 2 pools to 4 at 900 s and gained nothing, and what was said of it."""
     group = scaled(4, kills=kills)
-    busy = {"waiting": 50, "run_time": 0.1, "deviation": 0.01}
+    busy = {"waiting": 50, "run_time": 0.1, "deviation": 0.01, "in_use": 8}
     window = {"seconds": 10.0, "completions": 400, "run_time": 0.1, "deviation": 0.01, "saturated": True}
-    before = a_load(2, at=900.0, panic=Window(**window), stable=Window(**window), **busy)
+    before = a_load(2, at=900.0, panic=Window(**window), stable=Window(**window), **busy | {"in_use": 4})
     group.grow_from(before)
     assert group.measure(a_load(4, at=901.0, starting=1, **busy)) is None
     assert group.measure(a_load(4, at=901.0, **busy)) is None

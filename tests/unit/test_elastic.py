@@ -157,7 +157,7 @@ def test_a_policy_that_never_drains_does_not_tick_for_ever(elastic):
     hand.finish("a")
     turns = until_rest(hand)
 
-    assert 10 < turns < 200
+    assert 10 < turns < 400
     assert hand.now >= QUIET * hand.scaled.flow.stable_length
 
 
@@ -436,7 +436,7 @@ def test_a_pool_that_fails_to_start_is_tried_again_later_and_later(elastic):
 
     assert [pytest.approx(seconds, abs=0.2) for seconds in (1.0, 2.0, 4.0)] == waits
     assert (
-        "3 pools in a row failed"
+        "pools failed to start 3 times in a row"
         in [d for d in hand.core.pools.groups["io"].decisions if d.action == "hold"][-1].limited_by
     )
 
@@ -727,3 +727,15 @@ def test_a_pool_that_was_used_between_two_looks_was_not_idle(elastic):
     look(hand)
 
     assert (0, hand.now) == (used.in_use, used.idle_since)
+
+
+def test_a_call_that_was_stuck_and_returns_wakes_it(by_hand, group, says):
+    """It slept because what is stuck may stay for ever; the pool that is one too many would have stayed as long."""
+    hand = by_hand(group("io", scaling=says(1), max_pools=3, stuck_after=1.0, stuck_share=0.0), pools=3)
+    hand.submit("hangs", run_timeout=1.0)
+    while hand.core.next_deadline() < math.inf:
+        hand.advance(max(0.0, hand.core.next_deadline() - hand.now))
+    asleep = hand.core.next_look() == math.inf
+    hand.finish("hangs")
+
+    assert (True, True) == (asleep, hand.core.next_look() < math.inf)

@@ -129,7 +129,7 @@ def test_windows_follow_the_groups_own_times():
     assert [
         (0.2, STABLE_MIN, TICK_MIN),
         (2.0, 50.0, 2.0 / LOOKS),
-        (5.0, 50.0, TICK_MAX),
+        (0.2, 50.0, TICK_MIN),
         (PANIC_MAX, STABLE_MAX, TICK_MAX),
     ] == lengths
 
