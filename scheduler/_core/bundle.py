@@ -91,8 +91,6 @@ class Bundle:
     def clear(self) -> None:
         """Have nobody here: each line is placed when it is laid anew."""
         self.open = Heads(None)
-        if self.fair:
-            self.open.risen = []
         #: Lines in which somebody waits.
         self.occupied: dict[LimitedLine, None] = {}
 
@@ -108,7 +106,7 @@ class Bundle:
             self.occupied[line] = None
             self._lots.place(line)
             return
-        elif line.shown != line.place(head):
+        elif line.shown[-1] != head.arrival:
             if where.record is not None and where.record.has_room(self._lots.turn.now):
                 self._lots.place(line)  # a token has come, and the alarm has not rung yet
                 self._lots.woken.append(line)
@@ -118,15 +116,6 @@ class Bundle:
             self._lots.pass_on(line)
 
     # Where tenants share
-
-    def sooner(self, line: LimitedLine) -> None:
-        """Take note that the head of a line may come sooner than it was put."""
-        where = line.where
-        assert where is not None
-        if where.record is not None and self.open.size and where.record.has_room(self._lots.turn.now):
-            self._lots.place(line)  # it stood behind an open one; while there is none, the alarm is to ring
-        elif where.only is None:
-            where.show(line)
 
     def level(self, apart: LimitRecord | None = None) -> float | None:
         """Return how far these lines have got, but for those under a limit: the first that is open, or the last served."""
@@ -144,22 +133,12 @@ class Bundle:
         """Return the open line whose head is next, or None; those before it without room are parked."""
         lots = self._lots
         while (line := self.open.first()) is not None:
-            if self.open.risen:
-                self._overtaken()
-                continue
             blocker = line.blocker(lots.turn.now)
             if blocker is None:
                 return line
             lots.park(line, blocker)
             lots.pass_on(line)
         return None
-
-    def _overtaken(self) -> None:
-        """Let those come out that were parked behind lines which now come later."""
-        risen, self.open.risen = self.open.risen, []
-        for line in risen or ():
-            if line.where is self.open:
-                self._lots.pass_on(line)
 
     @property
     def best(self) -> Job | None:
@@ -186,8 +165,17 @@ class Bundle:
                     break
             else:
                 return line.pop()
+        if self.fair:
+            self._charge_outlived()
         line = self.top()
         return None if line is None else line.pop()
+
+    def _charge_outlived(self) -> None:
+        """Charge attempts that have outlived their guess, until those of the next line's have not."""
+        before: Any = None
+        while (line := self.top()) is not before and line is not None:
+            line.charge_outlived()  # type: ignore[attr-defined]  # where tenants share
+            before = line
 
     def place(self, job: Job) -> tuple[float, ...]:
         """Return what the heads of lines are compared by."""

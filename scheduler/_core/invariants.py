@@ -199,7 +199,6 @@ def _parked(core: Core, bundle: Bundle) -> None:
     _require(set(occupied) == set(bundle.occupied), "I16", "a line in which somebody waits is in no bundle")
     for line in bundle.known.values():
         _require((line.where is not None) == (line in bundle.occupied), "I16", "a line is parked and empty")
-    bundle.peek()
     for line in occupied:
         put = line.where.only is not None or line.shown <= line.place(line.peek())
         _require(put, "I16", f"job {line.peek().id} is to come sooner than its line was put")

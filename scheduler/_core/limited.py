@@ -54,7 +54,7 @@ class Heads:
     One line alone is no heap.
     """
 
-    __slots__ = ("_heap", "only", "record", "risen", "size")
+    __slots__ = ("_heap", "only", "record", "size")
 
     def __init__(self, record: LimitRecord | None) -> None:
         #: The limit at which these lines are parked; None for open ones.
@@ -62,8 +62,6 @@ class Heads:
         self.size = 0
         #: The line that is alone here and in no heap.
         self.only: LimitedLine | None = None
-        #: Lines that turned out to come later than they were put, where tenants share.
-        self.risen: list[LimitedLine] | None = None
         self._heap: list[tuple[tuple[float, ...], LimitedLine]] = []
 
     def add(self, line: LimitedLine) -> None:
@@ -97,11 +95,8 @@ class Heads:
 
     def first(self) -> LimitedLine | None:
         """Return the line whose head is first, or None. Cost: O(log n) amortised."""
-        only = self.only
-        if only is not None:
-            if self.risen is not None:
-                self._look(only)
-            return only
+        if self.only is not None:
+            return self.only
         heap = self._heap
         while heap:
             entry = heap[0]
@@ -114,18 +109,9 @@ class Heads:
                 return line
             heappop(heap)
             if head is not None:
-                if self.risen is not None:
-                    self._look(line)
                 self.show(line)
                 heap = self._heap
         return None
-
-    def _look(self, line: LimitedLine) -> None:
-        """See whether a line's head comes later than it was put."""
-        head = line.peek()
-        if head is not None and (place := line.place(head)) > line.shown:
-            line.shown = place
-            self.risen.append(line)  # type: ignore[union-attr]  # asked only where it is kept
 
     def _current(self, entry: tuple[tuple[float, ...], LimitedLine]) -> bool:
         return entry[1].where is self and entry[1].shown == entry[0]
@@ -211,8 +197,8 @@ class FairlyLimited(Limited):
     def retag(self: Any, flow: Flow) -> None:
         """Put a flow whose tag has fallen where it belongs, and the line with it."""
         FairLine.retag(self, flow)
-        if self.where is not None:
-            self.bundle.sooner(self)
+        if self.where is not None and self.where.only is None:
+            self.where.show(self)
 
     def forget(self: Any, tenant: str | None) -> None:
         """Forget the flow of a tenant, in which nobody waits, and hold it nowhere: lines under limits are to go too."""

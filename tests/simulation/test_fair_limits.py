@@ -18,9 +18,12 @@ WITHIN = 0.05
 class Market:
     """Four slots, and tenants whose jobs arrive faster than they can run."""
 
-    def __init__(self, *limits, weights=None):
+    def __init__(self, *limits, weights=None, check_every=1009):
         self.simulator = Simulator(
-            ThreadPool(slots=4), ordering=FairShare(weights=weights or {}), limits=limits, check_every=1009
+            ThreadPool(slots=4),
+            ordering=FairShare(weights=weights or {}),
+            limits=limits,
+            check_every=check_every,
         )
         self.dice = Random(7)
         self.jobs = {}
@@ -57,7 +60,7 @@ def test_a_limit_that_binds_gives_the_rest_to_the_other(mean):
 
     had = market.had(5, 100)
 
-    assert had["a"] == pytest.approx(95, rel=0.01)
+    assert had["a"] == pytest.approx(95, rel=0.02)
     assert had["b"] == pytest.approx(3 * 95, rel=0.01)
 
 
@@ -148,10 +151,11 @@ def test_a_job_without_room_tells_its_limit_where_tenants_share():
 
 
 def test_equal_runs_are_equal():
-    """What happened once must be found again from its seed, tenants that come and go included (I12)."""
+    """What happened once must be found again from its seed, whoever comes and goes and whoever looks (I12)."""
 
-    def run():
-        market = Market(Limit(tenant="*", concurrency=2), Limit(tag="thread", concurrency=3, rate=20.0))
+    def run(check_every):
+        limits = [Limit(tenant="*", concurrency=2), Limit(tag="thread", concurrency=3, rate=20.0)]
+        market = Market(*limits, check_every=check_every)
         for number in range(2000):
             market.simulator.submit(
                 market.dice.expovariate(2.5),
@@ -165,7 +169,7 @@ def test_equal_runs_are_equal():
         market.simulator.run()
         return events
 
-    assert run() == run()
+    assert run(1009) == run(1009) == run(1)
 
 
 def test_tenants_that_have_gone_leave_nothing_behind():
