@@ -157,9 +157,8 @@ class MainPath(Books, ABC):
         for pool in pools:
             for slot in pool.all_slots:
                 ahead = slot.ahead
-                if ahead and overtakes(job, ahead):
-                    if full and not any(record in other.line.limits for record in full for other in ahead):
-                        continue
+                helps = not full or any(record in other.line.limits for record in full for other in ahead)
+                if ahead and helps and overtakes(job, ahead):
                     self.left.recalls.append(slot)
                     self.dirty = True
 

@@ -140,7 +140,7 @@ class FairReference(Reference):
             if any(group in job.line.groups for group in groups) and self.has_room(job)
         ]
         # Of lines with room whose turn it is under a limit, one is open: the others begin where it is, see I16.
-        able = [job for job in able if not (job.line.limits and job.line.where.record)]
+        able = [job for job in able if not (job.line.limits and job.line.where and job.line.where.record)]
         for job in able:
             job.line.charge_outlived()
         return min(able, key=lambda job: job.line.place(job), default=None)
