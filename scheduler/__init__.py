@@ -51,6 +51,7 @@ from ._core.events import (
     WorkerStuck,
 )
 from ._core.job import Attempt, Priority
+from ._core.limits import Limit
 from ._core.standing import Standing
 from ._core.states import JobState, PoolState
 from ._core.statistics import Histogram, PoolStatistics, Statistics
@@ -99,6 +100,7 @@ __all__ = [
     "JobStarted",
     "JobState",
     "JobSubmitted",
+    "Limit",
     "NoEligiblePool",
     "Phase",
     "PolicyFailed",

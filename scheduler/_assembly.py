@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterable, Sequence
 
 from policies.admission import Block
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RoutingPolicy
@@ -15,6 +16,7 @@ from pools.thread_pool import ThreadPool
 
 from ._core.core import Core
 from ._core.job import JobOptions, Line
+from ._core.limits import Limit
 from ._core.pool_table import GroupRecord
 from ._group import PoolGroup
 from ._options import check_seconds, check_whole, need_method
@@ -31,6 +33,7 @@ def make_core(
     ordering: OrderingPolicy | None,
     routing: RoutingPolicy | None,
     seed: int | None,
+    limits: Iterable[Limit] = (),
 ) -> Core:
     """Return a core with these groups and no pool yet; None means the default policy."""
     check_whole("capacity=", capacity, at_least=1)
@@ -54,7 +57,20 @@ def make_core(
         ordering=ordering,
         routing=LeastLoaded(),  # every group has its own
         uniform=random.Random(seed),  # jitter and routing need no secrecy
+        limits=_checked(limits),
     )
+
+
+def _checked(limits: object) -> tuple[Limit, ...]:
+    """Return the limits a constructor was given; raise TypeError for anything else."""
+    given = (limits,) if isinstance(limits, Limit) or not isinstance(limits, Iterable) else tuple(limits)
+    for limit in given:
+        if isinstance(limits, Limit) or not isinstance(limit, Limit):
+            raise TypeError(
+                f"limits= must be a list of Limit(...) values, not {reprlib.repr(limits)}; "
+                "write limits=[Limit(tenant='a', concurrency=4)]"
+            )
+    return given
 
 
 def as_groups(given: tuple[PoolGroup | PoolRecipe | int, ...]) -> tuple[PoolGroup, ...]:
@@ -86,7 +102,7 @@ def as_groups(given: tuple[PoolGroup | PoolRecipe | int, ...]) -> tuple[PoolGrou
 def line_for(core: Core, options: JobOptions, *, coroutine: bool) -> Line | None:
     """Return the line of jobs like this, or None when no group may take them."""
     groups = core.pools.places(options.priority, options.tags, coroutine=coroutine)
-    return core.queue.line(groups) if groups else None
+    return core.queue.line(groups, core.lots.of(options)) if groups else None
 
 
 def why_not_eligible(core: Core, options: JobOptions, *, coroutine: bool) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import reprlib
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
@@ -20,6 +20,7 @@ from ._assembly import DEFAULT_CAPACITY, as_groups, make_core
 from ._clock import Clock, SystemClock
 from ._core.decisions import Explanation
 from ._core.job import JobOptions
+from ._core.limits import Limit
 from ._core.pool_table import GroupRecord, PoolRecord
 from ._core.states import PoolState
 from ._core.statistics import PoolStatistics, Statistics
@@ -61,7 +62,8 @@ class Scheduler(Submitter):
 
     `capacity` bounds the jobs that wait (default 1,048,576); `admission` says what happens beyond
     (default `Block`), `ordering` who goes first (`StrictPriority`), `routing` which pool of a group
-    (`Pack` where the group scales, else `LeastLoaded`), `retry` what happens to failures (`NoRetry`).
+    (`Pack` where the group scales, else `LeastLoaded`), `retry` what happens to failures (`NoRetry`),
+    `limits` how many jobs of a tenant or tag may run at once or start a second (`Limit`; none).
     `seed` fixes the dice.
     `check_invariants` checks the whole state in every eventful turn: slow, for debugging.
 
@@ -78,6 +80,7 @@ class Scheduler(Submitter):
         ordering: OrderingPolicy | None = None,
         routing: RoutingPolicy | None = None,
         retry: RetryPolicy | None = None,
+        limits: Iterable[Limit] = (),
         name: str | None = None,
         clock: Clock | None = None,
         seed: int | None = None,
@@ -96,6 +99,7 @@ class Scheduler(Submitter):
                 ordering=ordering,
                 routing=routing,
                 seed=seed,
+                limits=limits,
             ),
             SystemClock() if clock is None else clock,
             {group.name: group.pool for group in pool_groups},

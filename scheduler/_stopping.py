@@ -33,7 +33,7 @@ from ._core import events
 from ._core.capacity import JOBS_PER_TURN
 from ._core.job import Job
 from ._core.pool_table import PoolRecord, Slot
-from ._core.states import BACKING_OFF, DELAYED, RUNNING, SUCCEEDED, PoolState
+from ._core.states import BACKING_OFF, DELAYED, RUNNING, SUCCEEDED, WAITING, PoolState
 from ._current import holds_loop, slot_here
 from ._driver import Driver
 from ._errors import JobInterrupted, WouldDeadlock
@@ -185,7 +185,7 @@ class Closing:
         core.resume(now)
         if self._driver.virtual:
             core.retrying = False
-            for job in [job for job in core.alive() if job.state in (DELAYED, BACKING_OFF)]:
+            for job in [job for job in core.alive() if _needs_time(job)]:
                 self._note(job, "cancelled")
                 error = JobInterrupted(
                     f"job {job.id} was cancelled: the scheduler closed and its clock stands still"
@@ -324,6 +324,12 @@ class Closing:
                 _log.exception("pool %s raised when it was stopped", pool.pool_id)
                 continue
             driver.abandoned += [pool.all_slots[index].worker for index in stuck]
+
+
+def _needs_time(job: Job) -> bool:
+    """Whether a job that does not run may wait for a moment to come."""
+    rated = job.state is WAITING and any(record.interval for record in job.line.limits)
+    return rated or job.state in (DELAYED, BACKING_OFF)
 
 
 #: Reentrant: a finaliser may begin a closing while this thread begins another.

@@ -21,6 +21,7 @@ from ._core.decisions import Explanation
 from ._core.events import Event
 from ._core.invariants import check
 from ._core.job import Attempt, Job, JobOptions, Line
+from ._core.limits import Limit
 from ._core.pool_table import PoolRecord, Slot
 from ._core.standing import Standing, standing
 from ._core.states import PoolState
@@ -84,6 +85,7 @@ class Simulator:
         ordering: OrderingPolicy | None = None,
         routing: RoutingPolicy | None = None,
         retry: RetryPolicy | None = None,
+        limits: Iterable[Limit] = (),
         seed: int = 0,
         check_every: int = 0,
         start_up: float | Callable[[str], float | None] = 0.0,
@@ -97,6 +99,7 @@ class Simulator:
             ordering=ordering,
             routing=routing,
             seed=seed,
+            limits=limits,
         )
         self.now = 0.0
         self._options = JobOptions(retry=check_retry(retry))

@@ -11,6 +11,7 @@ from typing import Protocol
 import attrs
 
 from .job import Job, Line
+from .limits import LimitRecord
 
 #: Seconds that an attempt of which nothing is known is taken to last. Arbitrary: the same for all.
 UNKNOWN = 1.0
@@ -28,6 +29,8 @@ class FlowLine(Line, Protocol):
     """What an account needs of a line of flows."""
 
     flows: dict[str | None, Flow]
+    #: What is added to tags here when lines are compared.
+    lag: float
 
     def retag(self, flow: Flow) -> None:
         """Put a flow whose tag has fallen where it belongs."""
@@ -38,8 +41,11 @@ class FlowLine(Line, Protocol):
     def forget(self, tenant: str | None) -> None:
         """Forget the flow of a tenant, in which nobody waits."""
 
-    def level(self) -> float | None:
-        """Return how far the line has got, in virtual seconds; None if nobody was ever served here."""
+    def level(self, apart: LimitRecord | None = None) -> float | None:
+        """Return how far the line has got, in virtual seconds; None if nobody was ever served here.
+
+        Who gets on under the limit `apart` is left out where that is known.
+        """
 
 
 @attrs.define(eq=False)

@@ -84,6 +84,8 @@ class Ahead(Shedding):
             job = self.dispatcher.take_job(pool.group) if only is None else only.pop()
             if job is None:
                 break
+            if job.line.limits:
+                self.lots.hold(job.line, now)
             self._lay_ahead(job, slot)
             jobs.append(job)
         if self.gate.door:
@@ -115,6 +117,8 @@ class Ahead(Shedding):
         for job in jobs:
             if slot.job is job:
                 slot.job = None
+                if job.line.limits:
+                    self.lots.release(job.line, token=True)
                 if job.slot is not slot:  # it outlived its limit, and was given up before
                     if self.shares is not None:
                         self.shares.ended(slot, now)
@@ -126,6 +130,8 @@ class Ahead(Shedding):
                 self._in_hand = job
                 slot.ahead.remove(job)
                 self.ahead -= 1
+                if job.line.limits:
+                    self.lots.release(job.line, token=True)
                 if job.state.settled:
                     if self.shares is not None:
                         self.shares.returned(job)

@@ -17,6 +17,8 @@ from .dispatcher import Dispatcher
 from .front_queue import FrontQueue
 from .gate import Gate
 from .job import Job
+from .limits import Limit
+from .parking import Lots
 from .pool_table import GroupRecord, Loan, PoolRecord, PoolTable, Slot
 from .retrier import Retrier
 from .shares import Shares
@@ -65,12 +67,15 @@ class Books:
         ordering: OrderingPolicy,
         routing: RoutingPolicy,
         uniform: Uniform,
+        limits: Iterable[Limit] = (),
     ) -> None:
         self.now = 0.0
         #: Who has had how much; None unless the ordering answers weights.
         self.shares = Shares(self, self._weigh) if hasattr(ordering, "weight") else None
+        #: Limits by tenant and tag, and whom they keep waiting.
+        self.lots = Lots(limits, self)
         few_keys = getattr(ordering, "few_keys", False)
-        self.queue = FrontQueue(capacity, few_keys=few_keys, shares=self.shares)
+        self.queue = FrontQueue(capacity, few_keys=few_keys, lots=self.lots, shares=self.shares)
         self.timers = Timers()
         self.pools = PoolTable()
         for group in groups:

@@ -6,6 +6,7 @@ from itertools import islice
 
 from . import events
 from .full_queue import FullQueue
+from .job import Job
 from .pool_table import GroupRecord, PoolRecord
 from .states import FAILED, PoolState
 
@@ -118,7 +119,7 @@ class Capacity(FullQueue):
                 for job in list(islice(line, room)):
                     self.settle(job, FAILED, self.broken(line.groups), now)
                     room -= 1
-                if line.best is not None:
+                if len(line):
                     return True
         return False
 
@@ -140,15 +141,42 @@ class Capacity(FullQueue):
         """Start waiting jobs as long as any of them has a free slot. Cost: O(lines) a start."""
         if self.paused:
             return
+        if self.lots.limits:
+            self.lots.accrue(now)
         lines = self.queue.lines.values()
         while (line := self.dispatcher.first_startable(lines)) is not None:
             job = line.pop()
             assert job is not None
-            slot = self.dispatcher.take_slot(job.line, job)
-            assert slot is not None
-            self.queue.held -= 1
-            self._start(job, slot, now)
-            self.left.starts.append(slot)
-            self.dirty = True
+            self._bind(job, now)
         if self.gate.door:
             self._open_door(now)
+
+    def _bind(self, job: Job, now: float) -> None:
+        slot = self.dispatcher.take_slot(job.line, job)
+        assert slot is not None
+        self.queue.held -= 1
+        self._start(job, slot, now)
+        self.left.starts.append(slot)
+        self.dirty = True
+
+    def meet(self, now: float) -> None:
+        """Let jobs whose limits have room again meet the slots that are free, and overtake what lies ahead.
+
+        Where slots are free nobody else can start: all who could have. Cost: O(log lines) a start.
+        """
+        if self.dozing:
+            self.wake(now)
+        self.lots.accrue(now)
+        woken, self.lots.woken = self.lots.woken, []
+        if not self.paused:
+            bundle = woken[0].bundle if woken else None
+            if any(line.bundle is not bundle for line in woken):
+                self.dispatch(now)
+            elif bundle is not None:
+                while self.dispatcher.has_slot(bundle) and (job := bundle.pop()) is not None:
+                    self._bind(job, now)
+        if self.ahead:
+            for line in woken:
+                head = line.peek()
+                if head is not None:
+                    self.overtake(head)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from .._errors import JobInterrupted, QueueTimeout, RunTimeout
 from . import events
 from .ahead import Ahead
-from .job import Job
+from .job import Job, Line
 from .pool_table import Slot
 from .states import BACKING_OFF, CANCELLED, DELAYED, EXPIRED, FAILED, RUNNING, WAITING, PoolState
 from .statistics import PoolStatistics, Statistics
@@ -36,6 +36,8 @@ class Core(Ahead):
         self.now = now
         if job.state in (WAITING, DELAYED, BACKING_OFF) and not job.lies_ahead:
             self.settle(job, CANCELLED, outcome, now)
+        if self.lots.woken:  # it may have been taken back for this
+            self.meet(now)
         return job.state is CANCELLED
 
     def interrupt(self, job: Job, reason: str, now: float) -> bool:
@@ -70,11 +72,21 @@ class Core(Ahead):
 
     def next_deadline(self) -> float:
         """Return when `advance` is needed next, infinity if never."""
-        return min(self.timers.next_deadline(), self.next_look(), self.next_stuck(), self.next_shed())
+        when = min(self.timers.next_deadline(), self.next_look(), self.next_stuck(), self.next_shed())
+        if self.lots.limits:
+            when = min(when, self.lots.next_token())
+            if self.gate.door:
+                when = min(when, self.next_at_door())
+        return when
 
     def advance(self, now: float) -> None:
         """Handle what is due, at most TIMERS_PER_TURN of it."""
         self.now = now
+        if self.lots.limits:
+            if self.lots.next_token() <= now:
+                self.meet(now)
+            if self.gate.door:
+                self._open_door(now)
         for _ in range(TIMERS_PER_TURN):
             timer = self.timers.first_due(now)
             if timer is None:
@@ -83,6 +95,8 @@ class Core(Ahead):
             self.timers.remove(timer)
             self._due(timer, now)
             self._in_hand = None
+            if self.lots.woken:
+                self.meet(now)
         if self.next_stuck() <= now:
             self.find_stuck(now)
         if self.next_look() <= now:
@@ -184,6 +198,7 @@ class Core(Ahead):
         for group in self.pools.groups.values():
             accepting = [pool for pool in group.pools if pool.state is PoolState.ACCEPTING]
             group.free = sum(len(pool.free) for pool in accepting)
+        self.lots.recount(self._holding(torn))
         self.queue.mend(torn)
         self.timers.mend(torn)
         callers = self.caller_slots.items()
@@ -211,6 +226,14 @@ class Core(Ahead):
         self.look_anew(self.now)
         self.dispatch(self.now)
         self.dirty = True
+
+    def _holding(self, torn: Job | None) -> Iterator[Line]:
+        """Iterate over the lines of the jobs that hold their limits, once for each."""
+        slots = (slot for pool in self.pools for slot in pool.all_slots)
+        for slot in (*slots, *self.caller_slots):
+            for job in (slot.job, *slot.ahead):
+                if job is not None and job is not torn:
+                    yield job.line
 
     def _place(self, job: Job) -> None:
         if job.state is WAITING:
@@ -248,6 +271,7 @@ class Core(Ahead):
             retries=ledger.retries,
             late=ledger.late,
             recalled=ledger.recalled,
+            limited=self.lots.limited(now),
             capacity=self.queue.capacity,
             waits=MappingProxyType(waits),
             run_times=MappingProxyType(run_times),

@@ -14,6 +14,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 
 from .accounts import STALE_MAX, Flow
 from .job import Job
+from .limits import LimitRecord
 from .lines import HEADS, LevelLine, by_key, order
 from .pool_table import GroupRecord, Loan
 from .shares import Shares
@@ -26,6 +27,10 @@ class FairLine:
     """A line for orderings that answer weights: flows by tag, then jobs by key, then by arrival."""
 
     __slots__ = ("_counts", "_heap", "_last", "_shares", "best", "broken", "flows", "groups", "taken")
+
+    limits: tuple[LimitRecord, ...] = ()
+    #: Virtual seconds between tags here and those that lines are compared by, see `limited`.
+    lag: float = 0.0
 
     def __init__(self, groups: tuple[GroupRecord | Loan, ...], shares: Shares) -> None:
         self.groups = groups
@@ -40,7 +45,6 @@ class FairLine:
         self._last: Flow | None = None
         #: Waiting jobs by priority.
         self._counts: defaultdict[int, int] = defaultdict(int)
-        shares.lines.append(self)
 
     def look(self) -> None:
         """See again whether any group can still run these jobs."""
@@ -174,6 +178,7 @@ class FairLine:
         line, guess = job.line, self._shares.guess
         own = job.options.tenant
         number, tag = self._shares.turn(job, line.flows[own])  # type: ignore[attr-defined]  # all are lines of flows
+        tag -= self.lag
         count = 0
         for flow in self.flows.values():
             if flow.share.tenant == own:
@@ -241,7 +246,7 @@ class FairLine:
         """Forget the flow of a tenant, in which nobody waits."""
         self.flows.pop(tenant, None)
 
-    def level(self) -> float | None:
+    def level(self, apart: LimitRecord | None = None) -> float | None:
         """Return how far the line has got: to what the flow has had that is next, or was the last.
 
         What it has really had, and not what it is charged: a guess that was too high is given back, and
@@ -278,13 +283,14 @@ class FairLine:
 
         A line in which nobody waits begins where those have got to that share a group with it, unless `alone`.
         """
-        if alone or self.best is not None:
-            level = self.level()
-        else:
-            levels = [line.level() for group in self.groups for line in group.lines]  # type: ignore[attr-defined]
-            level = max((level for level in levels if level is not None), default=None)
+        level = self.level() if alone or self.best is not None else self.around()
         if level is not None:
             flow.lag = max(flow.lag, level - flow.share.finish)
+
+    def around(self, apart: LimitRecord | None = None) -> float | None:
+        """Return how far those lines have got that share a group with this one, but for those `apart` under a limit."""
+        levels = [line.level(apart) for group in self.groups for line in group.lines]  # type: ignore[attr-defined]
+        return max((level for level in levels if level is not None), default=None)
 
     def __len__(self) -> int:
         return sum(self._counts.values())

@@ -10,6 +10,8 @@ Theory of operation
       a `SortedList` of ``(key, arrival, job)``. Push and pop 0.7 µs at 1,000 waiting, 1.5 at 1,000,000.
     - `FairLine`, in a room of its own, when tenants share.
 
+    Jobs under limits have lines of their own, in one bundle for the same groups: see `parking`.
+
 Guarantees
     - Jobs leave by key, then by arrival. A job that comes back (retry) has kept both.
     - `Line.best` is None exactly when the line holds no waiting job.
@@ -20,14 +22,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from operator import attrgetter
+from typing import Any
 
+from .bundle import Bundle, Groups
 from .fair_line import FairLine
 from .job import Job, Line
+from .limited import limited
+from .limits import LimitRecord
 from .lines import KeyLine, LevelLine, order
+from .parking import Lots
 from .pool_table import GroupRecord, Loan
 from .shares import Shares
 from .states import WAITING
+
+#: Tells a bundle of lines under limits from the line of the same groups; the index of no group.
+_LIMITED = 1 << 62
 
 
 class FrontQueue:
@@ -38,37 +49,53 @@ class FrontQueue:
     taken back, so ``held`` may exceed ``capacity`` by at most the number of slots.
     """
 
-    __slots__ = ("_line_type", "capacity", "held", "lines", "shares")
+    __slots__ = ("_limited_type", "_line_type", "capacity", "held", "lines", "lots", "shares")
 
-    def __init__(self, capacity: int, *, few_keys: bool, shares: Shares | None = None) -> None:
+    def __init__(self, capacity: int, *, few_keys: bool, lots: Lots, shares: Shares | None = None) -> None:
         self.capacity = capacity
         self.held = 0
+        #: Lines of jobs without limits, and bundles of lines of those with limits.
         self.lines: dict[tuple[int, ...], Line] = {}
+        self.lots = lots
         #: Who has had how much; None unless tenants share.
         self.shares = shares
-        self._line_type: Callable[[tuple[GroupRecord | Loan, ...]], Line] = LevelLine if few_keys else KeyLine
-        if shares is not None:
-            self._line_type = partial(FairLine, shares=shares)
+        kind: Any = FairLine if shares is not None else LevelLine if few_keys else KeyLine
+        under_limits: Any = limited(kind)
+        given = {} if shares is None else {"shares": shares}
+        self._line_type: Callable[[Groups], Any] = partial(kind, **given) if given else kind
+        self._limited_type: Callable[[Groups], Any] = partial(under_limits, **given)
 
-    def line(self, groups: tuple[GroupRecord | Loan, ...]) -> Line:
-        """Return the line of jobs that exactly these groups may take, opening it on first use.
+    def line(self, groups: tuple[GroupRecord | Loan, ...], limits: tuple[LimitRecord, ...] = ()) -> Line:
+        """Return the line of jobs that exactly these groups may take, under exactly these limits.
 
         Its groups stand in spill-over order, so that nobody has to look for the first with a free slot.
         """
         groups = tuple(sorted(groups, key=attrgetter("rank")))
         indexes = tuple(group.index for group in groups)
-        line = self.lines.get(indexes)
+        if limits:
+            indexes = (*indexes, _LIMITED)
+        line: Any = self.lines.get(indexes)
         if line is None:
-            line = self.lines[indexes] = self._line_type(groups)
+            line = self._bundle(groups) if limits else self._line_type(groups)
+            self.lines[indexes] = line
             for group in groups:
                 group.lines.append(line)
-        return line
+        return line.line(limits) if limits else line  # type: ignore[no-any-return]
+
+    def _bundle(self, groups: Groups) -> Bundle:
+        return self.lots.bundle(groups, self._limited_type, fair=self.shares is not None)
+
+    def every_line(self) -> Iterator[Any]:
+        """Iterate over the lines that jobs wait in, those under limits one by one."""
+        return chain(
+            (line for line in self.lines.values() if not isinstance(line, Bundle)), self.lots.lines()
+        )
 
     def mend(self, torn: Job | None) -> None:
         """Lay every line anew without the job of a torn turn. Cost: O(n)."""
-        salvaged = [(line, line.salvage()) for line in self.lines.values()]
+        salvaged = [(line, line.salvage()) for line in self.every_line()]
         if self.shares is not None:
-            self.shares.clear()
+            self.shares.clear([line for line, _ in salvaged])
         for line, jobs in salvaged:
             if line.taken is not None:  # popped, and not yet bound to a slot
                 jobs.append(line.taken)

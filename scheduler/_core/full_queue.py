@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from policies.contracts import Admission
 
 from .._errors import JobShed, QueueFull
@@ -21,8 +23,12 @@ class FullQueue(MainPath):
     def _full(self, job: Job, now: float) -> Admission | Slot | None:
         verdict = self.gate.judge(job)
         options = job.options
-        if verdict is Admission.BLOCK or (verdict is Admission.CALLER_RUNS and options.delay):
-            self.gate.door.append(job)  # nobody runs a job before its delay is over
+        limits = job.line.limits
+        if verdict is Admission.BLOCK or (
+            verdict is Admission.CALLER_RUNS
+            and (options.delay or (limits and job.line.blocker(now) is not None))  # type: ignore[attr-defined]
+        ):
+            self.gate.door.append(job)  # nobody runs a job before its delay is over, or beyond its limits
             return Admission.BLOCK
         if verdict is Admission.CALLER_RUNS:
             slot = Slot(pool=self.caller, index=0, worker="caller")
@@ -44,7 +50,10 @@ class FullQueue(MainPath):
                 )
                 self.settle(victim, SHED, error, now, open_door=False)  # its place is this job's
                 self._admit(job, now)
-                return self._enter(job, now)
+                entered = self._enter(job, now)
+                if self.lots.woken:
+                    self.meet(now)
+                return entered
         self.reject(job, now, "the front queue is full")
         raise QueueFull(
             f"the front queue holds {self.queue.held} jobs and capacity={self.queue.capacity}; "
@@ -59,6 +68,21 @@ class FullQueue(MainPath):
             self.emit(
                 events.JobRejected(time=now, priority=options.priority, name=options.name, reason=reason)
             )
+
+    def next_at_door(self) -> float:
+        """Return when a token comes that alone keeps somebody at the door, infinity if never. Cost: O(door)."""
+        if self.paused:
+            return math.inf
+        return min((self._token_for(job) for job in self.gate.door), default=math.inf)
+
+    def _token_for(self, job: Job) -> float:
+        line = job.line
+        moments: list[float] = [record.ready_at for record in line.limits if record.interval]
+        if not moments or line.best is not None or job.options.delay or not self.dispatcher.has_slot(line):
+            return math.inf
+        if any(record.held >= record.concurrency for record in line.limits):
+            return math.inf
+        return max(moments)
 
     def leave_door(self, job: Job, now: float, reason: str) -> None:
         """Turn a job away that still stands at the door."""
@@ -86,7 +110,10 @@ class FullQueue(MainPath):
     def _let_in(self, now: float) -> None:
         door = self.gate.door
         for job in list(door):
-            startable = job.line.best is None and not self.paused and self.dispatcher.has_slot(job.line)
+            line = job.line
+            startable = line.best is None and not self.paused and self.dispatcher.has_slot(line)
+            if startable and line.limits:
+                startable = not self._no_room(line, now)
             if self.queue.held >= self.queue.capacity and not (startable and not job.options.delay):
                 if not any(group.free for group in self.pools.groups.values()):
                     return

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from .bundle import Bundle
 from .core import Core
 from .job import Job
+from .limits import LimitRecord
 from .states import BACKING_OFF, DELAYED, RUNNING, WAITING, PoolState
 from .timers import TimerKind
 
@@ -98,20 +100,23 @@ def i6_still_pools(core: Core) -> None:
 
 
 def i7_work_conservation(core: Core) -> None:
-    """No job waits while an accepting pool that may take it has a free slot."""
+    """No job whose limits have room waits while an accepting pool that may take it has a free slot."""
     if core.paused:
         return
-    for line in core.queue.lines.values():
-        if len(line):
+    for line in core.queue.every_line():
+        if len(line) and not (line.limits and line.where.record is not None):  # those see I16
             _require(not core.dispatcher.has_slot(line), "I7", "a job waits beside a free slot")
     for job in core.gate.door:
         startable = job.line.best is None and core.dispatcher.has_slot(job.line) and not job.options.delay
+        if job.line.limits and startable:  # a token that has come takes effect when the alarm rings
+            room = all(record.has_room(core.now) for record in job.line.limits)
+            startable = room and core.next_deadline() > core.now
         _require(not startable, "I7", "a submitter is kept at the door beside a free slot")
 
 
 def i8_order(core: Core) -> None:
     """Each line is in its own kind of order, and its best is alive exactly when somebody waits."""
-    for line in core.queue.lines.values():
+    for line in core.queue.every_line():
         jobs = list(line)
         _require(line.in_order(), "I8", "a line is out of order")
         _require((line.best is not None) == bool(jobs), "I8", "a line's best contradicts its length")
@@ -140,6 +145,11 @@ def i9_time(core: Core) -> None:
     """The next deadline is no later than any armed timer."""
     earliest = core.next_deadline()
     _require(all(earliest <= timer.when for timer in core.timers), "I9", "a timer is due before the next")
+    for record in core.lots.records():
+        lacks_token = record.waiting and core.now < record.ready_at and record.held < record.concurrency
+        _require(
+            not lacks_token or earliest <= record.ready_at, "I9", f"no token for {record.whose} is awaited"
+        )
 
 
 def i10_limits(core: Core) -> None:
@@ -166,6 +176,45 @@ def i11_capacity(core: Core) -> None:
     _require(within, "I11", f"{held} jobs exceed capacity {queue.capacity}")
 
 
+def i16_limits(core: Core) -> None:
+    """No limit is held by more than it allows; who is parked at one waits for room there, or behind somebody who has it."""
+    held: Counter[LimitRecord] = Counter()
+    for slot in (*(slot for pool in core.pools for slot in pool.all_slots), *core.caller_slots):
+        for job in (slot.job, *slot.ahead):
+            held.update(() if job is None else job.line.limits)
+    for record in core.lots.records():
+        holders = held.pop(record, 0)
+        _require(
+            record.held == holders, "I16", f"{record.whose} counts {record.held} holders and has {holders}"
+        )
+        _require(holders <= record.concurrency, "I16", f"{holders} hold the limit of {record.whose}")
+        _require(record.waiting == sum(heads.size for heads in record.parked.values()), "I16", "parked lines")
+    _require(not held, "I16", f"a limit of {[record.whose for record in held]} was forgotten")
+    for bundle in core.lots.bundles:
+        _parked(core, bundle)
+
+
+def _parked(core: Core, bundle: Bundle) -> None:
+    occupied = [line for line in bundle.known.values() if len(line)]
+    _require(set(occupied) == set(bundle.occupied), "I16", "a line in which somebody waits is in no bundle")
+    for line in bundle.known.values():
+        _require((line.where is not None) == (line in bundle.occupied), "I16", "a line is parked and empty")
+    for line in occupied:
+        put = line.where.only is not None or line.shown <= line.place(line.peek())
+        _require(put, "I16", f"job {line.peek().id} is to come sooner than its line was put")
+        record = line.where.record
+        if record is None or not record.has_room(core.now) or record.armed <= core.now:
+            continue
+        ahead = [
+            other
+            for other in occupied
+            if other.where is bundle.open
+            and record in other.limits
+            and (bundle.fair or other.place(other.peek()) < line.place(line.peek()))
+        ]
+        _require(bool(ahead), "I16", f"job {line.peek().id} is parked at {record.whose}, which has room")
+
+
 #: In the order of their numbers.
 INVARIANTS: tuple[Callable[[Core], None], ...] = (
     i1_one_place,
@@ -180,6 +229,7 @@ INVARIANTS: tuple[Callable[[Core], None], ...] = (
     i9_time,
     i10_limits,
     i11_capacity,
+    i16_limits,
 )
 
 

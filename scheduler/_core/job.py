@@ -95,12 +95,18 @@ class Line(Protocol):
 
     #: The groups that may take these jobs, and loans of groups that lend to them, in spill-over order.
     groups: tuple[Any, ...]
-    #: Anything but None while a job waits here.
-    best: Any
+    #: What these jobs need room in before they start: `LimitRecord`s; nearly always none.
+    limits: tuple[Any, ...]
     #: The job that was popped last, until it is bound to a slot: so an interrupt loses nothing.
     taken: Job | None
-    #: No group of this line can run anything any more.
-    broken: bool
+
+    @property
+    def best(self) -> Any:
+        """Anything but None while a job waits here."""
+
+    @property
+    def broken(self) -> bool:
+        """No group of this line can run anything any more."""
 
     def look(self) -> None:
         """See again whether any group can still run these jobs."""

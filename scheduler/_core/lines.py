@@ -13,6 +13,7 @@ from itertools import chain
 from sortedcontainers import SortedDict, SortedList
 
 from .job import Job
+from .limits import LimitRecord
 from .pool_table import GroupRecord, Loan
 from .states import WAITING
 
@@ -72,6 +73,8 @@ class LevelLine:
     """A line for orderings with few distinct keys: a sorted dictionary of runs of equals."""
 
     __slots__ = ("_runs", "best", "broken", "groups", "taken")
+
+    limits: tuple[LimitRecord, ...] = ()
 
     place = staticmethod(order)
     overtakes = staticmethod(overtakes)
@@ -240,6 +243,8 @@ class KeyLine:
     """A line for orderings in which nearly every job has its own key: one sorted list."""
 
     __slots__ = ("_counts", "_places", "best", "broken", "groups", "taken")
+
+    limits: tuple[LimitRecord, ...] = ()
 
     place = staticmethod(order)
     overtakes = staticmethod(overtakes)

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 from policies.contracts import Admission
 
 from .._errors import JobInterrupted
 from . import events
 from .books import Books
-from .job import Attempt, Job
-from .pool_table import Slot
+from .job import Attempt, Job, Line
+from .pool_table import PoolRecord, Slot
 from .states import (
     BACKING_OFF,
     CANCELLED,
@@ -52,7 +53,12 @@ class MainPath(Books, ABC):
         line = job.line
         options = job.options
         queue = self.queue
-        if line.best is None and not options.delay and not self.paused:
+        if (
+            line.best is None
+            and not options.delay
+            and not self.paused
+            and not (line.limits and self._no_room(line, now))
+        ):
             slot = self.dispatcher.take_slot(line, job)
             if slot is not None:
                 self._admit(job, now)
@@ -125,7 +131,7 @@ class MainPath(Books, ABC):
             since = now if job.options.delay else job.submitted_at  # it may have stood at the door
             self.arm(since + job.options.queue_timeout, TimerKind.QUEUE_TIMEOUT, job)
         line = job.line
-        if line.best is None and not self.paused:
+        if line.best is None and not self.paused and not (line.limits and self._no_room(line, now)):
             slot = self.dispatcher.take_slot(line, job)
             if slot is not None:
                 self._start(job, slot, now)
@@ -144,14 +150,28 @@ class MainPath(Books, ABC):
     def overtake(self, job: Job) -> None:
         """Have those taken back that lie ahead and would start later than `job`, the first of its line. Cost: O(slots)."""
         overtakes = job.line.overtakes
-        for group in job.line.groups:
-            for pool in group.pools:
-                for slot in pool.all_slots:
-                    if slot.ahead and overtakes(job, slot.ahead):
-                        self.left.recalls.append(slot)
-                        self.dirty = True
+        full = [record for record in job.line.limits if not record.has_room(self.now)]
+        pools: Iterable[PoolRecord] = (pool for group in job.line.groups for pool in group.pools)
+        if full:  # no slot would help it, only what holds these limits
+            pools = self.pools
+        for pool in pools:
+            for slot in pool.all_slots:
+                ahead = slot.ahead
+                helps = not full or any(record in other.line.limits for record in full for other in ahead)
+                if ahead and helps and overtakes(job, ahead):
+                    self.left.recalls.append(slot)
+                    self.dirty = True
+
+    def _no_room(self, line: Line, now: float) -> bool:
+        """Whether a job that comes to a line under limits must wait there, after who waited for a token that has come."""
+        if self.lots.next_token() <= now:
+            self.meet(now)
+        return line.best is not None or line.blocker(now) is not None  # type: ignore[attr-defined]
 
     def _start(self, job: Job, slot: Slot, now: float) -> None:
+        line = job.line
+        if line.limits and job.slot is not slot:  # what lay ahead holds them already
+            self.lots.hold(line, now)
         # No call up to the blank line: an interrupt (Ctrl-C) leaves all of it or nothing.
         job.state = RUNNING
         job.slot = slot
@@ -161,7 +181,7 @@ class MainPath(Books, ABC):
         slot.attempt = job.attempt
         slot.begun = 0
         slot.interrupted = None
-        job.line.taken = None
+        line.taken = None
 
         if self.shares is not None:
             self.shares.began(job, now)
@@ -195,6 +215,9 @@ class MainPath(Books, ABC):
         if job is None or job.slot is not slot:
             slot.job = None
             self._late(job, slot, now)
+            if job is not None and job.line.limits:
+                self.lots.release(job.line)
+                self._room_came(now)
             return
         slot.meter.runs.append(now - job.started_at)
         if self.shares is not None:
@@ -202,6 +225,8 @@ class MainPath(Books, ABC):
         if error is not None:
             self._failed(job, slot, error, now)
             slot.job = None
+            if job.line.limits and (self.lots.release(job.line) or self.gate.door):
+                self._room_came(now)
             return
         # No call up to the blank line, see `_start`. The outcome comes before the state, because
         # `JobHandle.result` reads both without the lock.
@@ -211,6 +236,8 @@ class MainPath(Books, ABC):
         self.ledger.succeeded += 1
         slot.job = None
 
+        if job.line.limits and (self.lots.release(job.line) or self.gate.door):
+            self._room_came(now)
         if self.keeps_run_times and (decay := slot.pool.group.decay) is not None:
             slot.pool.observe(now - job.started_at, now, decay)
         if not job.options.untimed:
@@ -218,8 +245,16 @@ class MainPath(Books, ABC):
         if self.observed:
             self.emit(events.JobSettled(time=now, job_id=job.id, state=SUCCEEDED, attempts=job.attempt))
 
+    def _room_came(self, now: float) -> None:
+        """Let those start that waited for what a call gave back of its limits."""
+        if self.lots.woken:
+            self.meet(now)
+        if self.gate.door:
+            self._open_door(now)
+
     def refill(self, slot: Slot, now: float) -> Job | None:
         """Give a held slot its next job, or free it. Cost: O(lines of the group)."""
+        self.now = now
         pool = slot.pool
         if pool.state is _ACCEPTING:
             group = pool.group
@@ -347,6 +382,10 @@ class MainPath(Books, ABC):
             self.emit(events.JobSettled(time=now, job_id=job.id, state=state, attempts=job.attempt))
         if open_door and self.gate.door:
             self._open_door(now)
+
+    @abstractmethod
+    def meet(self, now: float) -> None:
+        """Let jobs whose limits have room again meet the slots that are free: `Capacity`."""
 
     @abstractmethod
     def wake(self, now: float) -> None:

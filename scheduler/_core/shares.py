@@ -53,7 +53,6 @@ class Shares:
         "charges",
         "clock",
         "guess",
-        "lines",
         "ranked",
         "resting",
     )
@@ -66,8 +65,6 @@ class Shares:
         self._numbers = 0
         #: For each job that has left its line, and each slot whose call has outlived its attempt.
         self.charges: dict[Job | Slot, Charge] = {}
-        #: Every line of flows.
-        self.lines: list[FlowLine] = []
         #: The average of everybody's latest run times; None before the first.
         self.guess: float | None = None
         #: Tenants that may have no jobs left.
@@ -97,7 +94,7 @@ class Shares:
         """Charge a guess for a job that leaves its line. Cost: O(1)."""
         share = flow.share
         seconds = share.guess or self.guess or UNKNOWN
-        charge = self.charges[holder] = Charge(flow, seconds, share.finish + flow.lag)
+        charge = self.charges[holder] = Charge(flow, seconds, share.finish + flow.lag + flow.line.lag)
         share.charged[charge] = None
         share.pending += seconds
         share.finish = (share.done + share.pending) / share.weight
@@ -202,7 +199,7 @@ class Shares:
                 resting.append(one)
 
     def _changes_nothing(self, share: Share) -> bool:
-        levels = [(line.level(), share.finish + flow.lag) for line, flow in share.flows.items()]
+        levels = [(line.level(), share.finish + flow.lag + line.lag) for line, flow in share.flows.items()]
         return all(level is not None and level >= tag for level, tag in levels)
 
     def _forget(self, share: Share) -> None:
@@ -211,12 +208,14 @@ class Shares:
         if share.rank is not None and self.ranked is not None:
             self.ranked.discard(share.rank)
         self._of.pop(share.tenant, None)  # an interrupt may have torn this once before
+        share.flows = {}  # or it would hold itself in memory, and lines under limits with it
 
     def turn(self, job: Job, flow: Flow) -> tuple[int, float]:
         """Return its tenant's number and the tag at which a waiting job's turn comes if every guess holds."""
         share = flow.share
         before = sum(other.jobs.before(job) for other in share.flows.values())
-        return share.number, share.finish + flow.lag + before * share.expects(self.guess) / share.weight
+        tag = share.finish + flow.lag + flow.line.lag
+        return share.number, tag + before * share.expects(self.guess) / share.weight
 
     # Who would start last
 
@@ -265,15 +264,15 @@ class Shares:
 
     # After an interrupt
 
-    def clear(self) -> None:
-        """Forget who waits, and flows that are not on both sides' books: the lines are about to be laid anew."""
+    def clear(self, lines: Iterable[FlowLine]) -> None:
+        """Forget who waits, and flows that are not on both sides' books: these lines are about to be laid anew."""
         self.ranked = None
         for share in self._of.values():
             share.waiting, share.rank = 0, None
             share.flows = {
                 line: flow for line, flow in share.flows.items() if line.flows.get(share.tenant) is flow
             }
-        for line in self.lines:
+        for line in lines:
             for tenant, flow in list(line.flows.items()):
                 share = self._of.setdefault(tenant, flow.share)
                 if share is flow.share:

@@ -6,6 +6,7 @@ import attrs
 
 from .core import Core
 from .job import Job, Line
+from .limits import held_back
 from .states import BACKING_OFF, DELAYED, RUNNING, WAITING, JobState, PoolState
 from .timers import TimerKind
 
@@ -66,6 +67,7 @@ def _why_waiting(core: Core, job: Job, ahead: int, now: float) -> list[str]:
     if core.paused:
         reasons.append("the scheduler is paused, until resume()")
     line = job.line
+    reasons += held_back(line, now)
     usable = [pool for group in line.groups for pool in group.pools if pool.state is PoolState.ACCEPTING]
     names = " and ".join(repr(group.name) for group in line.groups)
     if not usable:
@@ -84,7 +86,11 @@ def _ahead(core: Core, job: Job) -> int:
     rivals: list[Line] = [
         line for line in core.queue.lines.values() if any(id(group) in mine for group in line.groups)
     ]
-    return sum(line.before(job) for line in rivals)
+    parked = job.line.limits and job.line.where.record is not None  # type: ignore[attr-defined]
+    own = (
+        job.line.before(job) if parked else 0
+    )  # the others in its line; where others are parked nobody knows
+    return own + sum(line.before(job) for line in rivals)
 
 
 def _estimate(job: Job, ahead: int) -> float | None:

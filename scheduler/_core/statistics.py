@@ -235,6 +235,8 @@ class Statistics:
     late: int
     #: Jobs that were given to a worker, not begun, and taken back; no attempt was charged.
     recalled: int
+    #: Of the waiting jobs, those that a `Limit` keeps from starting now.
+    limited: int = 0
     capacity: int
     waits: Mapping[tuple[int, str], Histogram] = attrs.field(repr=False)
     run_times: Mapping[tuple[int, str], Histogram] = attrs.field(repr=False)

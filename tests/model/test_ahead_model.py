@@ -21,11 +21,18 @@ from scheduler._core.books import Left
 from scheduler._core.core import Core
 from scheduler._core.invariants import check
 from scheduler._core.job import Job, JobOptions
+from scheduler._core.limits import Limit
 from scheduler._core.lines import order
 from scheduler._core.pool_table import GroupRecord
 from scheduler._core.states import JobState, PoolState
 
 SLOTS, PREFETCH = 2, 4
+LIMITS = (
+    (),
+    (),
+    (Limit(tenant="*", concurrency=2), Limit(tag="cpu", rate=4.0, burst=6)),
+    (Limit(tenant="gold", concurrency=1),),
+)
 RETRIES = (None, None, FixedBackoff(delay=1.0, attempts_max=3))
 
 
@@ -43,8 +50,9 @@ class AheadMachine(RuleBasedStateMachine):
         prefetch=st.sampled_from([0, 2, PREFETCH]),
         threads=st.booleans(),
         ordering=st.sampled_from([StrictPriority(), FairShare(weights={"gold": 3})]),
+        limits=st.sampled_from(LIMITS),
     )
-    def begin(self, prefetch, threads, ordering):
+    def begin(self, prefetch, threads, ordering, limits):
         groups = [
             GroupRecord(
                 name="cpu",
@@ -64,6 +72,7 @@ class AheadMachine(RuleBasedStateMachine):
             ordering=ordering,
             routing=LeastLoaded(),
             uniform=random.Random(7),
+            limits=limits,
         )
         self.core.observed = True
         self.now, self.depth = 0.0, prefetch
@@ -119,14 +128,15 @@ class AheadMachine(RuleBasedStateMachine):
         retry=st.sampled_from(RETRIES),
         limits=st.sampled_from([{}, {}, {}, {"deadline": 2.0}, {"queue_timeout": 1.0}, {"run_timeout": 1.0}]),
         tag=st.sampled_from(["cpu", "cpu", "cpu", None]),
-        tenant=st.sampled_from([None, "gold", "tin"]),
+        tenant=st.sampled_from(["gold", "tin", None]),
     )
     def submit(self, priority, retry, limits, tag, tenant):
         tags = frozenset({tag} if tag else ())
         options = JobOptions(priority=priority, retry=retry, tags=tags, tenant=tenant, **limits)
         groups = self.core.pools.groups.values()
         line = self.core.queue.line(
-            tuple(group for group in groups if group.takes(priority, options.tags, coroutine=False))
+            tuple(group for group in groups if group.takes(priority, options.tags, coroutine=False)),
+            self.core.lots.of(options),
         )
         if self.core.queue.held >= 50:
             return
@@ -235,9 +245,15 @@ class AheadMachine(RuleBasedStateMachine):
         self.core.advance(self.now)
         self.take()
 
-    @rule(action=st.sampled_from(["pause", "resume", "resume", "cordon", "uncordon", "uncordon", "add"]))
+    @rule(
+        action=st.sampled_from(
+            ["pause", "resume", "resume", "cordon", "uncordon", "uncordon", "add", "mend", "mend"]
+        )
+    )
     def operate(self, action):
-        if action == "pause":
+        if action == "mend":
+            self.core.mend()
+        elif action == "pause":
             self.core.pause(self.now)
         elif action == "resume":
             self.core.resume(self.now)

@@ -38,6 +38,7 @@ from scheduler._core.books import Left
 from scheduler._core.core import Core
 from scheduler._core.invariants import check
 from scheduler._core.job import Job, JobOptions
+from scheduler._core.limits import Limit
 from scheduler._core.pool_table import GroupRecord, Slot
 from scheduler._core.states import INITIAL, POOL_TRANSITIONS, TRANSITIONS, JobState, PoolState
 from scheduler._errors import JobInterrupted, PoolBroken, QueueFull
@@ -46,8 +47,9 @@ from scheduler._errors import JobInterrupted, PoolBroken, QueueFull
 class Reference:
     """Who starts next, by a plain list and `min`: what the front queue must agree with."""
 
-    def __init__(self, key):
+    def __init__(self, key, limits):
         self.key, self.waiting, self.delayed, self.arrivals = key, [], [], 0
+        self.limits, self.running, self.starts, self.now = limits, {}, [], 0.0
 
     def admitted(self, job, now):
         self.arrivals += 1
@@ -76,12 +78,39 @@ class Reference:
     def look_again(self, jobs):
         self.waiting = [job for job in jobs if job.state is JobState.WAITING and job.id]
 
+    def starts_in(self, slot, job):
+        """An attempt holds its limits until its call returns, whatever became of the job meanwhile."""
+        if (slot, slot.attempt) not in self.running:
+            assert self.has_room(job), f"job {job.id} started beyond its limits"
+            self.running[slot, slot.attempt] = job
+            self.starts.append((self.now, job))
+
+    def has_room(self, job):
+        """By the definition of a token bucket: never more than the burst and what time has brought since."""
+        for limit in self.limits:
+            name = limit.name_for(job.options)
+            if name is None:
+                continue
+            alike = [other for other in self.running.values() if limit.name_for(other.options) == name]
+            if limit.concurrency is not None and len(alike) >= limit.concurrency:
+                return False
+            starts = [when for when, other in self.starts if limit.name_for(other.options) == name]
+            burst = limit.burst or max(1, math.ceil(limit.rate or 1))
+            for number, when in enumerate(reversed(starts), start=1):
+                if limit.rate is not None and number + 1 > burst + limit.rate * (self.now - when) + 1e-6:
+                    return False
+        return True
+
     def next_to_borrow(self, loan):
         """Who gets a slot that `loan` could give away: nobody, while a job waits that is urgent enough."""
         return None if self.next_for([loan.group]) else self.next_for([loan])
 
     def next_for(self, groups):
-        able = [job for job in self.waiting if any(group in job.line.groups for group in groups)]
+        able = [
+            job
+            for job in self.waiting
+            if any(group in job.line.groups for group in groups) and self.has_room(job)
+        ]
         return min(able, key=lambda job: job.rank, default=None)
 
     def started(self, job, groups):
@@ -105,7 +134,13 @@ class FairReference(Reference):
     """Whose turn it is, read from every account: the heaps must agree with a walk over all jobs."""
 
     def next_for(self, groups):
-        able = [job for job in self.waiting if any(group in job.line.groups for group in groups)]
+        able = [
+            job
+            for job in self.waiting
+            if any(group in job.line.groups for group in groups) and self.has_room(job)
+        ]
+        # Of lines with room whose turn it is under a limit, one is open: the others begin where it is, see I16.
+        able = [job for job in able if not (job.line.limits and job.line.where and job.line.where.record)]
         for job in able:
             job.line.charge_outlived()
         return min(able, key=lambda job: job.line.place(job), default=None)
@@ -155,9 +190,17 @@ KEYS = {
     ),
     FAIR: lambda options, _submitted, _joined: options.priority,
 }
-TENANTS = (None, None, "gold", "tin")
+TENANTS = (None, "gold", "tin")
 ADMISSIONS = (Block(), Reject(), ShedLowest(), CallerRuns())
 RETRIES = (None, FixedBackoff(delay=1.0), FixedBackoff(delay=0.0, attempts_max=2), ExponentialBackoff())
+LIMITS = (
+    (),
+    (),
+    (Limit(tenant="*", concurrency=1),),
+    (Limit(tenant="gold", concurrency=2), Limit(tag="x", rate=0.5, burst=2)),
+    (Limit(tenant="*", rate=1.0), Limit(tag="io", concurrency=1)),
+    (Limit(tenant="*", concurrency=1), Limit(tenant="gold", rate=2.0), Limit(tag="x", concurrency=2)),
+)
 TAGS = (frozenset(), frozenset(), frozenset({"io"}), frozenset({"x"}), frozenset({"cpu"}))
 
 
@@ -176,7 +219,7 @@ class World:
     Stimuli name jobs, calls and pools by number, so that the same stimuli can be given to a second core.
     """
 
-    def __init__(self, ordering, admission, routing, capacity, keep):
+    def __init__(self, ordering, admission, routing, capacity, keep, limits):
         self.core = Core(
             groups(keep),
             capacity=capacity,
@@ -184,11 +227,12 @@ class World:
             ordering=ordering,
             routing=routing,
             uniform=random.Random(7),
+            limits=limits,
         )
         self.core.observed = True
         self.now = 0.0
         self.jobs, self.calls, self.held, self.pools = [], [], [], []
-        self.reference = (FairReference if ordering is FAIR else Reference)(KEYS[ordering])
+        self.reference = (FairReference if ordering is FAIR else Reference)(KEYS[ordering], limits)
         self.trace = []
 
     def give(self, stimulus, *arguments):
@@ -200,6 +244,8 @@ class World:
     def take(self):
         left, self.core.left = self.core.left, Left()
         self.calls += [(slot, slot.attempt) for slot in left.starts]
+        for slot in left.starts:
+            self.reference.starts_in(slot, slot.job)
         for job in left.settled:
             job.times_settled += 1
         self.pools = [pool for pool in self.pools if pool not in left.stopped]
@@ -228,6 +274,7 @@ class World:
             ]
             self.reference.started(slot.job, able)
             self.reference.waiting.remove(slot.job)
+            self.reference.starts_in(slot, slot.job)
             free[slot.pool.group] -= 1
 
     # Jobs
@@ -236,7 +283,7 @@ class World:
         eligible = self.core.pools.places(options.priority, options.tags, coroutine=False)
         if not eligible:
             return "nobody"
-        job = ModelJob(options, self.core.queue.line(eligible))
+        job = ModelJob(options, self.core.queue.line(eligible, self.core.lots.of(options)))
         self.jobs.append(job)
         waiting = list(self.reference.waiting)
         try:
@@ -259,17 +306,20 @@ class World:
             assert in_turn or slot.worker == "caller", (
                 "a newcomer overtook a job that waits for the same slot"
             )
+            self.reference.starts_in(slot, job)
         else:
             assert slot is None or job in self.core.gate.door
         self.hears_of([job] * bool(job.id) + self.core.left.admitted)
         return slot and getattr(slot, "worker", slot)
 
     def finish(self, number, error, refill):
-        slot, _ = self.calls.pop(number % len(self.calls))
+        slot, attempt = self.calls.pop(number % len(self.calls))
         slot.held = True
+        free = {group: group.free for group in self.core.pools.groups.values()}
+        del self.reference.running[slot, attempt]
         self.core.finish(slot, "value", error, self.now)
         self.held.append(slot)
-        self.hears_of(self.core.left.admitted)
+        self.after_dispatch(free)
         if not refill and slot.worker != "caller":
             return None
         self.take()
@@ -288,6 +338,7 @@ class World:
         assert job is expected, f"job {job and job.id} got the slot, job {expected and expected.id} was next"
         if job is not None:
             self.calls.append((slot, slot.attempt))
+            self.reference.starts_in(slot, job)
         self.hears_of(self.core.left.admitted)
         return job and job.id
 
@@ -321,14 +372,21 @@ class World:
 
     def advance(self, seconds):
         self.now += seconds
+        self.reference.now = self.now
         before = list(self.reference.waiting)
         self.core.advance(self.now)
         self.reference.time_is(self.now, self.core.left.admitted)
         for slot in self.core.left.starts:
+            self.reference.starts_in(slot, slot.job)
+        for slot in self.core.left.starts:
             passed_over = [
                 job
                 for job in before
-                if job.state is JobState.WAITING and slot.pool.group in job.line.groups and job.attempt == 0
+                if job.state is JobState.WAITING
+                and slot.pool.group in job.line.groups
+                and job.attempt == 0
+                and self.reference.has_room(job)
+                and (slot.job not in before or job.rank < slot.job.rank)  # tokens may come to both at once
             ]
             assert [] == passed_over, "a timer's job overtook one that waited for the same slot"
 
@@ -371,6 +429,11 @@ class World:
         act(pool)
         self.after_dispatch(free)
 
+    def mend(self):
+        free = {group: group.free for group in self.core.pools.groups.values()}
+        self.core.mend()
+        self.after_dispatch(free)
+
     def pause(self):
         self.core.pause(self.now)
 
@@ -401,6 +464,7 @@ OPERATIONS = [
     *["cordon"] * 2,
     *["drain"] * 2,
     "pool_failed",
+    "mend",
 ]
 
 
@@ -414,9 +478,10 @@ class CoreMachine(RuleBasedStateMachine):
         capacity=st.sampled_from([1, 2, 3, 6, 20]),
         keep=st.sampled_from([None, None, 0, 1, 2]),
         pools=st.lists(st.sampled_from(["io", "fast", "cpu"]), max_size=3),
+        limits=st.sampled_from(LIMITS),
     )
-    def begin(self, ordering, admission, routing, capacity, keep, pools):
-        self.policies = (ordering, admission, routing, capacity, keep)
+    def begin(self, ordering, admission, routing, capacity, keep, pools, limits):
+        self.policies = (ordering, admission, routing, capacity, keep, limits)
         self.world = World(*self.policies)
         self.stimuli = []
         self.clock = 0.0
@@ -430,15 +495,15 @@ class CoreMachine(RuleBasedStateMachine):
 
     # Jobs
 
-    @rule(wishes=st.lists(st.tuples(priorities, st.sampled_from(TAGS), st.sampled_from(RETRIES)), max_size=5))
+    @rule(
+        wishes=st.lists(
+            st.tuples(priorities, st.sampled_from(TAGS), st.sampled_from(RETRIES), st.sampled_from(TENANTS)),
+            max_size=5,
+        )
+    )
     def submit_some(self, wishes):
-        for priority, tags, retry in wishes:
-            self.give("submit", JobOptions(priority=priority, tags=tags, retry=retry))
-
-    @rule(wishes=st.lists(st.tuples(priorities, st.sampled_from(TAGS), st.sampled_from(TENANTS)), max_size=5))
-    def submit_for_tenants(self, wishes):
-        for priority, tags, tenant in wishes:
-            self.give("submit", JobOptions(priority=priority, tags=tags, tenant=tenant))
+        for priority, tags, retry, tenant in wishes:
+            self.give("submit", JobOptions(priority=priority, tags=tags, retry=retry, tenant=tenant))
 
     @rule(
         priority=priorities,
@@ -505,7 +570,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     # Time
 
-    @rule(seconds=st.sampled_from([0.0, 0.1, 0.5, 1.0, 1.0, 3.0]))
+    @rule(seconds=st.sampled_from([0.0, 0.125, 0.5, 1.0, 1.0, 3.0]))
     def advance(self, seconds):
         self.give("advance", seconds)
 
@@ -518,6 +583,8 @@ class CoreMachine(RuleBasedStateMachine):
             self.give("pool_up", -1)
         elif action == "add_pool_slowly":
             self.give("add_pool", ("io", "fast", "cpu")[number % 3])
+        elif action == "mend":
+            self.give("mend")
         else:
             self.give(action, number)
 
@@ -563,6 +630,13 @@ class CoreMachine(RuleBasedStateMachine):
     def nobody_is_kept_at_the_door_of_a_queue_with_room(self):
         if hasattr(self, "world") and self.world.core.gate.door:
             assert self.world.core.queue.held >= self.world.core.queue.capacity
+
+    @invariant()
+    def no_job_with_room_in_its_limits_waits_beside_a_free_slot(self):
+        if hasattr(self, "world") and not self.world.core.paused:
+            for job in self.world.reference.waiting:
+                if any(group.free for group in job.line.groups):
+                    assert not self.world.reference.has_room(job)
 
     @invariant()
     def no_job_waits_for_groups_that_are_all_broken(self):

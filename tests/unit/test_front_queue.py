@@ -8,6 +8,7 @@ from scheduler._core.fair_line import FairLine
 from scheduler._core.front_queue import FrontQueue
 from scheduler._core.job import Job, JobOptions
 from scheduler._core.lines import IDLE_RUNS_MAX, KeyLine, LevelLine
+from scheduler._core.parking import Lots
 from scheduler._core.shares import Shares
 from scheduler._core.states import CANCELLED, RUNNING
 
@@ -245,7 +246,7 @@ def test_a_lower_key_that_joins_later_is_next(line_type):
 
 def test_groups_in_the_same_order_share_one_line(group):
     """Two lines for one eligibility class would be two queues that overtake each other."""
-    queue = FrontQueue(10, few_keys=True)
+    queue = FrontQueue(10, few_keys=True, lots=Lots((), None))
     io = group("io")
 
     assert queue.line((io,)) is queue.line((io,))
@@ -253,7 +254,7 @@ def test_groups_in_the_same_order_share_one_line(group):
 
 def test_a_group_knows_every_line_it_may_take_from(group):
     """A free slot that does not look into a line lets it starve."""
-    queue = FrontQueue(10, few_keys=True)
+    queue = FrontQueue(10, few_keys=True, lots=Lots((), None))
     io, cpu = group("io"), group("cpu")
     cpu.index = 1
     both, one = queue.line((io, cpu)), queue.line((io,))
@@ -263,14 +264,14 @@ def test_a_group_knows_every_line_it_may_take_from(group):
 
 def test_the_kind_of_line_follows_the_ordering(group):
     """With a key of its own for every job, a run of equals would be a run of one."""
-    lines = [FrontQueue(10, few_keys=few).line((group("io"),)) for few in (True, False)]
+    lines = [FrontQueue(10, few_keys=few, lots=Lots((), None)).line((group("io"),)) for few in (True, False)]
 
     assert [LevelLine, KeyLine] == [type(line) for line in lines]
 
 
 def test_the_worst_of_all_lines_is_the_worst_of_the_queue(group):
     """The bound is over all lines together, and so is the choice of whom to shed."""
-    queue = FrontQueue(10, few_keys=True)
+    queue = FrontQueue(10, few_keys=True, lots=Lots((), None))
     io, cpu = group("io"), group("cpu")
     cpu.index = 1
     jobs = [a_job(20, 1), a_job(30, 2), a_job(30, 3)]
@@ -282,7 +283,7 @@ def test_the_worst_of_all_lines_is_the_worst_of_the_queue(group):
 
 def test_a_line_laid_anew_holds_everybody_but_the_torn_job(group):
     """After an interrupt in the middle of a submit, that one job never was, and every other still is."""
-    queue = FrontQueue(10, few_keys=True)
+    queue = FrontQueue(10, few_keys=True, lots=Lots((), None))
     line = queue.line((group("io"),))
     jobs = [a_job(20, 1), a_job(10, 2), a_job(20, 3)]
     for job in jobs:

@@ -1,0 +1,155 @@
+"""Limits by themselves: what may be asked for, what is left, and who is looked at."""
+
+import math
+
+import attrs
+import pytest
+
+from pools import ThreadPool
+from scheduler import Limit, Scheduler
+from scheduler._core.job import Job, JobOptions
+from scheduler._core.limits import LimitRecord, held_back
+from scheduler.simulation import Simulator
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({}, ValueError, "exactly one of tenant= and tag=, not neither"),
+        (
+            {"tenant": "a", "tag": "x", "rate": 1.0},
+            ValueError,
+            "tenant='a' and tag='x'; make one Limit for each",
+        ),
+        ({"tenant": "a"}, ValueError, "tenant='a'.* limits nothing; give concurrency="),
+        ({"tag": "*", "rate": 1.0}, ValueError, "only tenant='\\*' means each by itself"),
+        ({"tenant": 7, "rate": 1.0}, TypeError, "tenant=.*must be a non-empty string, not 7"),
+        ({"tag": "", "rate": 1.0}, TypeError, "tag=.*must be a non-empty string, not ''"),
+        ({"tenant": "a", "concurrency": 0}, ValueError, "concurrency=.*must be at least 1, not 0"),
+        ({"tenant": "a", "concurrency": True}, TypeError, "concurrency=.*must be an integer, not True"),
+        ({"tenant": "a", "rate": 0}, ValueError, "rate=.*must be more than 0, not 0"),
+        ({"tenant": "a", "rate": math.inf}, ValueError, "rate=.*must be finite, not inf"),
+        ({"tenant": "a", "rate": 5e-324}, ValueError, "too small; give at least 1e-300"),
+        ({"tenant": "a", "rate": 1.0, "burst": 0}, ValueError, "burst=.*must be at least 1, not 0"),
+        (
+            {"tenant": "a", "concurrency": 1, "burst": 2},
+            ValueError,
+            "has no rate; give rate= too, or drop burst=",
+        ),
+    ],
+)
+def test_a_bad_limit_is_told_what_is_wrong(given, error, message):
+    """Whoever reads the message should know what to write instead."""
+    with pytest.raises(error, match=message):
+        Limit(**given)
+
+
+@pytest.mark.parametrize("given", [Limit(tenant="a", rate=1.0), 7, [7], [Limit], "ab"])
+def test_limits_must_be_a_list_of_limits(given):
+    """A single Limit, or its class, is the slip of the pen that is easiest to make."""
+    with pytest.raises(TypeError, match=r"limits= must be a list of Limit\(...\) values"):
+        Scheduler(1, limits=given)
+
+
+def test_a_limit_is_a_frozen_value():
+    """It is shared between schedulers, and printed in logs."""
+    limit = Limit(tenant="a", concurrency=2, rate=1.5)
+
+    assert limit == eval(repr(limit), {"Limit": Limit})
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        limit.rate = 2.0
+
+
+def test_a_token_is_there_once_an_interval_and_saved_up_to_the_burst():
+    """The bucket of the textbook, without a clock that ticks."""
+    record = LimitRecord.of(Limit(tenant="a", rate=4.0, burst=3), "a")
+    taken = []
+    for now in (0.0, 0.0, 0.0, 0.0, 0.25, 0.25, 0.5, 10.0, 10.0, 10.0, 10.0):
+        taken.append(record.has_room(now))
+        if taken[-1]:
+            record.take_token(now)
+
+    assert [True, True, True, False, True, False, True, True, True, True, False] == taken
+    assert record.ready_at == pytest.approx(10.25)
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(0.5, 1), (1.0, 1), (2.5, 3), (100.0, 100)])
+def test_a_burst_is_by_default_what_a_second_brings(rate, burst):
+    """A rate alone should do what one expects of "so many a second"."""
+    record = LimitRecord.of(Limit(tag="x", rate=rate), "x")
+    taken = 0
+    while record.has_room(0.0):
+        record.take_token(0.0)
+        taken += 1
+
+    assert burst == taken
+
+
+def parked(limits, submissions):
+    """Return a simulator in which jobs have come, and its jobs."""
+    simulator = Simulator(ThreadPool(slots=8), limits=limits, check_every=1)
+    jobs = [simulator.submit(1.0, **options) for options in submissions]
+    simulator.run(until=0.0)
+    return simulator, jobs
+
+
+def test_what_holds_a_job_back_is_said_in_words():
+    """Whoever asks why a job waits wants a sentence, not a state."""
+    simulator, jobs = parked(
+        [Limit(tenant="*", concurrency=2), Limit(tag="thread", rate=2.0, burst=2)],
+        [{"tenant": "a"}] * 2 + [{"tags": "thread"}] * 3 + [{"tenant": "a", "tags": "thread"}],
+    )
+
+    assert held_back(jobs[0].line, 0.0) == ("limit of tenant 'a': 2 of 2 run",)
+    assert held_back(jobs[4].line, 0.2) == ("rate of tag 'thread': next token in 0.3 s",)
+    assert len(held_back(jobs[5].line, 0.0)) == 2
+    assert held_back(jobs[4].line, 0.5) == ()
+    assert simulator.statistics().limited == 2
+
+
+def test_a_limit_of_each_tenant_leaves_jobs_without_one_alone():
+    """Jobs without a tenant are not one tenant's."""
+    simulator, _ = parked([Limit(tenant="*", concurrency=1)], [{}] * 4 + [{"tenant": "a"}] * 3)
+
+    assert simulator.statistics().running == 5
+
+
+def test_time_is_asked_for_only_while_somebody_waits_for_a_token():
+    """An alarm that rings for nobody costs a wake-up a token."""
+    simulator, jobs = parked([Limit(tenant="a", rate=0.1)], [{"tenant": "a"}] * 2)
+
+    assert simulator.core.next_deadline() == 10.0
+    simulator.cancel(jobs[1])
+    assert simulator.core.next_deadline() == math.inf
+
+
+def test_lines_and_limits_of_tenants_are_forgotten_with_them():
+    """A service with a million users over the years must not remember each."""
+    simulator = Simulator(ThreadPool(slots=1), limits=[Limit(tenant="*", concurrency=1)])
+    core = simulator.core
+    for number in range(1000):
+        options = JobOptions(tenant=str(number))
+        job = Job(options, core.queue.line(tuple(core.pools.groups.values()), core.lots.of(options)))
+        slot = core.submit(job, float(number))
+        core.finish(slot, None, None, float(number))
+        core.refill(slot, float(number))
+    del job
+
+    assert len(core.lots.lines()) <= 1
+    assert len(core.lots.records()) <= 1
+
+
+def test_a_bucket_that_is_not_full_outlives_its_lines():
+    """Or a tenant would get a fresh burst by making a new submitter."""
+    simulator = Simulator(ThreadPool(slots=1), limits=[Limit(tenant="*", rate=1.0)])
+    core = simulator.core
+
+    def record():
+        return core.lots.of(JobOptions(tenant="a"))[0]
+
+    groups = tuple(core.pools.groups.values())
+    slot = core.submit(Job(JobOptions(tenant="a"), core.queue.line(groups, (record(),))), 0.0)
+    core.finish(slot, None, None, 0.0)
+    core.refill(slot, 0.0)
+
+    assert record().ready_at == 1.0
