@@ -46,6 +46,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "step": elastic.step,
     "evaluation": scaling_cost.evaluation,
     "scaled": scaling_cost.scaled,
+    "everything": scaling_cost.everything,
     "simulator": simulated.simulator,
     "floor": throughput.floor,
     "convoy": throughput.convoy,

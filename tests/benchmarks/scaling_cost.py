@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import cycle, islice
 from statistics import median
 
 import throughput
-from harness import Figure, compared, quartiles
+from harness import Figure, compared, no_op, quartiles
 
+from policies import FairShare
 from pools import ThreadPool
-from scheduler import PoolGroup, Scheduler
+from scheduler import Limit, PoolGroup, Scheduler
 from scheduler.simulation import Simulator
 
 GROUPS, POOLS, SLOTS = 100, 50, 2
@@ -68,6 +70,35 @@ def scaled(quick: bool) -> Iterator[Figure]:
         must=1.4,
         aim=1.1,
     )
+
+
+def everything(quick: bool) -> Iterator[Figure]:
+    """No-op jobs of two tenants with scaling, fair shares and limits on, beside the plain scheduler."""
+    jobs = 10_000 if quick else 50_000
+    limits = [Limit(tenant="*", concurrency=1_000), Limit(tenant="a", rate=1e6, burst=1_000_000)]
+    yield compared(
+        "scaling, fair shares and limits on",
+        lambda: _two_tenants(
+            Scheduler(_group(max_pools=4), ordering=FairShare(weights={"a": 2}), limits=limits), jobs
+        ),
+        lambda: _two_tenants(Scheduler(_group(max_pools=1)), jobs),
+        pairs=3 if quick else 9,
+        unit="µs",
+        peer_name="the same jobs, none of them",
+        must=1.4,
+        aim=1.2,
+    )
+
+
+def _two_tenants(scheduler: Scheduler, jobs: int) -> float:
+    """Return the microseconds a job, submitted for one tenant and the other in turn."""
+    with scheduler:
+        submitters = cycle([scheduler.with_options(tenant=tenant).submit for tenant in "ab"])
+        began = time.perf_counter()
+        handles = [submit(no_op) for submit in islice(submitters, jobs)]
+        for handle in handles:
+            handle.result()
+        return (time.perf_counter() - began) / jobs * 1e6
 
 
 def _group(max_pools: int) -> PoolGroup:

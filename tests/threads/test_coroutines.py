@@ -553,7 +553,7 @@ def test_a_run_timeout_cancels_and_the_slot_is_back_at_once(open_scheduler):
             cancelled.set()
             raise
 
-    handle = s.with_options(run_timeout=0.02).submit(job)
+    handle = s.with_options(run_timeout=0.3).submit(job)
     with pytest.raises(RunTimeout):
         handle.result(20)
 
