@@ -69,7 +69,7 @@ class FairLine:
 
     def pop(self) -> Job | None:
         """Remove and return the job that is next, or None, and charge a guess for it. Cost: O(log flows)."""
-        flow = self.head()
+        flow = self.charge_outlived()
         if flow is None:
             return None
         jobs = flow.jobs
@@ -89,17 +89,27 @@ class FairLine:
         return job
 
     def peek(self) -> Job | None:
-        """Return the job that is next, or None. Cost: as `pop`."""
+        """Return the job that is next, or None, unless its tenant has attempts that have outlived their guess.
+
+        These are charged when somebody is really taken: looking must change no decision. Cost: as `pop`.
+        """
         flow = self.head()
         return None if flow is None else flow.jobs.peek()
 
+    def charge_outlived(self) -> Flow | None:
+        """Charge attempts that have outlived their guess until those of the next flow have not; return that flow."""
+        flow = self.head()
+        shares = self._shares
+        while flow is not None and flow.share.outlived_at <= shares.clock.now and shares.look(flow.share):
+            flow = self.head()
+        return flow
+
     def head(self) -> Flow | None:
-        """Return the flow with the lowest tag, after charging what it runs and has outlived its guess.
+        """Return the flow with the lowest tag, None if nobody waits.
 
         Entries on top of the heap that are out of date are dropped or set right. Cost: O(log flows) amortised.
         """
         heap = self._heap
-        shares = self._shares
         while heap:
             entry = heap[0]
             flow = entry[2]
@@ -108,11 +118,10 @@ class FairLine:
                 continue
             share = flow.share
             tag = share.finish + flow.lag
-            if tag != entry[0]:
-                flow.entry = (tag, share.number, flow)
-                heapreplace(heap, flow.entry)
-            elif share.outlived_at > shares.clock.now or not shares.look(share):
+            if tag == entry[0]:
                 return flow
+            flow.entry = (tag, share.number, flow)
+            heapreplace(heap, flow.entry)
         return None
 
     def place(self, job: Job) -> tuple[float, ...]:

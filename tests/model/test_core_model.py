@@ -107,7 +107,7 @@ class FairReference(Reference):
     def next_for(self, groups):
         able = [job for job in self.waiting if any(group in job.line.groups for group in groups)]
         for job in able:
-            job.line.peek()  # a look charges what has outlived its guess
+            job.line.charge_outlived()
         return min(able, key=lambda job: job.line.place(job), default=None)
 
     def started(self, job, groups):

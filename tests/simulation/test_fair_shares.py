@@ -268,3 +268,19 @@ def test_the_account_never_falls_behind_by_more_than_what_runs():
     for since, until in pairwise(moments):
         had = {tenant: seconds_of_slots(jobs, 0, until) for tenant, jobs in market.jobs.items()}
         assert abs(had["a"] - had["b"]) <= 2 * slots * longest, since
+
+
+def test_looking_changes_no_decision():
+    """Invariants that are checked, or a question that is asked, must not be what decides who goes first."""
+
+    def starts(check_every):
+        simulator = Simulator(3, ordering=FairShare(weights={"a": 2}), check_every=check_every)
+        dice = Random(3)
+        jobs = [
+            simulator.submit(dice.choice([0.1, 9.0]), at=dice.uniform(0, 300), tenant=dice.choice("abc"))
+            for _ in range(600)
+        ]
+        simulator.run()
+        return [job.started_at for job in jobs]
+
+    assert starts(0) == starts(1)

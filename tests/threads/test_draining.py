@@ -52,7 +52,7 @@ def drain(request, clock):
             assert not report.drained
         else:
             wanted.pools, wanted.pool = len(s.pools()) - 1, pool_id
-            clock.advance(2 * STABLE)
+            clock.advance(3 * STABLE)
         assert PoolState.DRAINING is state(s, pool_id)
 
     return begin
@@ -172,11 +172,11 @@ def test_a_pool_that_a_user_waits_for_is_not_taken_back(grown, gate, clock, in_t
     gate.await_arrival()
     pool_id = wanted.pool = handle.slot.pool_id
     wanted.pools = 1
-    clock.advance(2 * STABLE)
+    clock.advance(3 * STABLE)
     assert not s.drain_pool(pool_id, timeout=0).drained
 
     wanted.pools = 2
-    clock.advance(2 * STABLE)
+    clock.advance(3 * STABLE)
 
     assert PoolState.DRAINING is state(s, pool_id)
     assert 3 == len(s.pools())
@@ -304,6 +304,9 @@ def test_a_pool_that_is_just_being_opened_when_the_scheduler_closes_leaves_nobod
             return self._recipe.open(pool_id, front)
 
     s = open_scheduler(PoolGroup("g", Slow(ProcessPool(1)), max_pools=2, dedicated=False), clock=clock)
+    s.submit(int).result(
+        20
+    )  # the first pool is up: nobody opens a second because the first is still starting
     handles = [s.submit(time.sleep, 0.01) for _ in range(20)]
     opening = in_thread(clock.advance, 1.0)
     gate.await_arrival()

@@ -683,18 +683,6 @@ def test_work_that_gains_nothing_from_more_slots_keeps_what_it_has():
     assert 1 == len(sim.pools())
 
 
-def test_a_call_that_was_stuck_and_returns_wakes_it(by_hand, group, says):
-    """It slept because what is stuck may stay for ever; the pool that is one too many would have stayed as long."""
-    hand = by_hand(group("io", scaling=says(1), max_pools=3, stuck_after=1.0, stuck_share=0.0), pools=3)
-    hand.submit("hangs", run_timeout=1.0)
-    while hand.core.next_deadline() < math.inf:
-        hand.advance(max(0.0, hand.core.next_deadline() - hand.now))
-    asleep = hand.core.next_look() == math.inf
-    hand.finish("hangs")
-
-    assert (True, True) == (asleep, hand.core.next_look() < math.inf)
-
-
 def test_a_pause_in_the_middle_of_the_load_ends_the_looks(elastic):
     """Jobs that wait for `resume` are no reason to open pools."""
     hand = elastic(9)
@@ -739,3 +727,15 @@ def test_a_pool_that_was_used_between_two_looks_was_not_idle(elastic):
     look(hand)
 
     assert (0, hand.now) == (used.in_use, used.idle_since)
+
+
+def test_a_call_that_was_stuck_and_returns_wakes_it(by_hand, group, says):
+    """It slept because what is stuck may stay for ever; the pool that is one too many would have stayed as long."""
+    hand = by_hand(group("io", scaling=says(1), max_pools=3, stuck_after=1.0, stuck_share=0.0), pools=3)
+    hand.submit("hangs", run_timeout=1.0)
+    while hand.core.next_deadline() < math.inf:
+        hand.advance(max(0.0, hand.core.next_deadline() - hand.now))
+    asleep = hand.core.next_look() == math.inf
+    hand.finish("hangs")
+
+    assert (True, True) == (asleep, hand.core.next_look() < math.inf)
