@@ -246,27 +246,21 @@ class Load:
         *,
         pool: str | None = None,
         to: int | None = None,
-        busy: bool = False,
     ) -> Advice:
-        """Advise to drain one pool: `pool`, or whichever is idlest; `to` is how few would be enough.
-
-        With `busy`, also while the others have no room for all that runs and waits: to save, not to tidy up.
-        """
+        """Advise to drain one pool: `pool`, or whichever is idlest; `to` is how few would be enough."""
         pools = self.pools - 1 if to is None else to
-        return Advice(pools=pools, reason=reason, formula=formula, pool=pool, busy=busy)
+        return Advice(pools=pools, reason=reason, formula=formula, pool=pool)
 
     def hold(self, reason: str = "", formula: str = "") -> Advice:
         """Advise to leave things as they are."""
         return Advice(pools=self.pools, reason=reason, formula=formula)
 
-    def toward(
-        self, pools: int, reason: str, formula: str = "", *, panic: bool = False, busy: bool = False
-    ) -> Advice:
+    def toward(self, pools: int, reason: str, formula: str = "", *, panic: bool = False) -> Advice:
         """Advise to have so many pools, whatever that takes."""
         if pools > self.pools:
             return self.add(pools - self.pools, reason, formula, panic=panic)
         if pools < self.pools:
-            return self.drain(reason, formula, to=pools, busy=busy)
+            return self.drain(reason, formula, to=pools)
         return self.hold(reason, formula)
 
 
@@ -281,8 +275,6 @@ class Advice:
     #: The pool to drain, if that matters.
     pool: str | None = None
     panic: bool = False
-    #: A drain is meant even while the other pools have no room for all that runs and waits.
-    busy: bool = False
 
 
 class Admission(enum.Enum):

@@ -7,10 +7,9 @@ A bad policy cannot hurt, because the rules are here and the same for all:
 3. After a pool has failed, a wait that doubles with each further one; those that were opened together fail
    together, and what drains may be taken back meanwhile.
 4. Down slowly: only to the highest number wanted within the last two stable windows, one pool at a time, never
-   in panic, never within a stable window of an addition, never one of the last ``min_pools`` that take jobs, and
-   only with room in the others for all that runs and waits, unless the policy says that it means it. An addition
-   soon after a drain shows that the group forgot too early: its memory doubles, up to sixteen stable windows; one
-   that comes late halves it again.
+   in panic, never within a stable window of an addition, and never one of the last ``min_pools`` that take jobs.
+   An addition soon after a drain shows that the group forgot too early: its memory doubles, up to sixteen stable
+   windows; one that comes late halves it again.
 5. An addition that did not raise the throughput (`effect`) is undone, and not tried again for a while that
    doubles each time.
 
@@ -205,8 +204,6 @@ class Scaled:
             rule, why = PACE, f"one pool within {self.flow.panic_length:.2f} s"
         elif undone:
             pass
-        elif not advice.busy and load.in_use + load.waiting > load.slots - load.pool_slots:
-            rule, why = "room", "the other pools have no room for all that runs and waits just now"
         elif now < self.panic_until:
             rule, why = "panic", f"panic: nothing is drained for another {self.panic_until - now:.2f} s"
         elif self.wanted[0][1] >= load.pools:

@@ -237,7 +237,7 @@ class Wanted:
 
     def scale(self, load):
         if self.pools < load.pools:
-            return load.drain("the test says so", pool=self.pool, to=self.pools, busy=True)
+            return load.drain("the test says so", pool=self.pool, to=self.pools)
         return load.toward(self.pools, "the test says so")
 
 

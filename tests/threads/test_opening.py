@@ -21,7 +21,7 @@ class Wants:
         self.pools = pools
 
     def scale(self, load):
-        return load.toward(self.pools, "the test says so", busy=True)
+        return load.toward(self.pools, "the test says so")
 
 
 class Recording:

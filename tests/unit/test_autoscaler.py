@@ -252,14 +252,6 @@ def test_rule_4_a_drain_that_was_undone_soon_lengthens_the_memory_and_a_late_add
     assert [4.0, 8.0, 16.0, 16.0, 8.0, 4.0] == lengths
 
 
-def test_rule_4_nothing_goes_while_the_others_have_no_room(scaled):
-    """What a pool runs now would have to wait for another to be opened."""
-    group = scaled(2)
-    full, spare = (rule_for(group, a_load(3, in_use=used)) for used in (5, 4))
-
-    assert ((0, False, "room"), (0, True, None)) == (full, spare)
-
-
 def test_rule_3_pools_that_were_started_together_fail_together(scaled):
     """Four pools refused at once say as much as one; eight seconds of waiting were for nothing."""
     group = scaled(3)
