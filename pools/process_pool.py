@@ -145,8 +145,12 @@ class _Processes:
             broken=self._broken,
         )
         self._shepherds = [Shepherd(terms, pool_id, slot, front) for slot in range(recipe.slots)]
-        for shepherd in self._shepherds:
-            shepherd.thread.start()
+        try:
+            for shepherd in self._shepherds:
+                shepherd.thread.start()
+        except BaseException:  # an interrupt, or no thread to be had: nobody will ever drain this pool
+            self.drain()
+            raise
 
     def run(self, slot: int, call: Call) -> None:
         """Start `call` in `slot`. Cost: 4 µs here; the rest is the shepherd's."""

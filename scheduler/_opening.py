@@ -56,14 +56,15 @@ class Opening(Desk):
                 self.core.pool_up(pool, now)
 
         front = self._front(pool)
-        pool.runner = self._recipes[group.name].open(pool.pool_id, front)
         try:
+            pool.runner = self._recipes[group.name].open(pool.pool_id, front)
             self.turn(put_up)
-        except Exception:
-            pool.runner.drain()
+        except BaseException:  # an interrupt, too
+            if pool.runner is not None and pool not in group.pools:
+                pool.runner.drain()
             raise
         finally:
-            front.opened.set()
+            front.opened.set()  # or its workers would wait for ever to be let in
         return pool.pool_id
 
     def open(self, pool: PoolRecord) -> None:
@@ -85,6 +86,9 @@ class Opening(Desk):
                 front.opened.set()
                 front.broken(error)
                 return
+            except BaseException:
+                front.opened.set()  # as in `add_pool`
+                raise
 
         def up(now: float) -> bool:
             if pool not in self.core.pools:

@@ -7,7 +7,7 @@ import weakref
 import attrs
 import pytest
 
-from pools import InlinePool, ThreadPool
+from pools import InlinePool, ProcessPool, ThreadPool
 from pools.contract import Traits
 from scheduler import PoolFailed, PoolGroup, PoolState, Scheduler
 from scheduler._clock import VirtualClock
@@ -316,3 +316,49 @@ def test_a_closing_finishes_what_waits_behind_a_call_that_hangs(open_scheduler, 
 
     assert (7, ("io-1/1",)) == (waits.result(0), report.abandoned_workers)
     gate.open()
+
+
+@pytest.mark.parametrize("struck", ["/1", "/2"])
+def test_ctrl_c_while_processes_are_added_by_hand_leaves_none_behind(
+    open_scheduler, monkeypatch, eventually, struck
+):
+    """Their shepherds waited for ever to be let in, and the interpreter for their processes at its exit."""
+    s = open_scheduler(PoolGroup("cpu", ProcessPool(slots=2), dedicated=False))
+    s.submit(int).result(20)
+    start = threading.Thread.start
+
+    def tear(thread):
+        start(thread)
+        if thread.name.endswith(f"cpu-2{struck}"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", tear)
+    with pytest.raises(KeyboardInterrupt):
+        s.add_pool("cpu")
+    monkeypatch.undo()
+
+    eventually(lambda: not any("-cpu-2/" in thread.name for thread in threading.enumerate()), "their end")
+    assert ["cpu-1"] == list(states(s))
+    assert 7 == s.submit(int, 7).result(20)
+
+
+def test_ctrl_c_right_after_processes_were_opened_by_hand_drains_them(
+    open_scheduler, monkeypatch, eventually
+):
+    """The pool is real and on nobody's books."""
+    s = open_scheduler(PoolGroup("cpu", ProcessPool(slots=1), dedicated=False))
+    s.submit(int).result(20)
+    driver, turn = s._driver, s._driver.turn
+
+    def tear(body):
+        if body.__name__ == "put_up":
+            raise KeyboardInterrupt
+        return turn(body)
+
+    monkeypatch.setattr(driver, "turn", tear)
+    with pytest.raises(KeyboardInterrupt):
+        s.add_pool("cpu")
+    monkeypatch.undo()
+
+    eventually(lambda: not any("-cpu-2/" in thread.name for thread in threading.enumerate()), "their end")
+    assert ["cpu-1"] == list(states(s))
