@@ -5,6 +5,7 @@ Who is open and who is parked, and why that is enough, stands in `parking`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from heapq import merge
 from typing import Any, Protocol
@@ -107,9 +108,10 @@ class Bundle:
             self._lots.place(line)
             return
         elif line.shown[-1] != head.arrival:
-            if where.record is not None and where.record.has_room(self._lots.turn.now):
-                self._lots.place(line)  # a token has come, and the alarm has not rung yet
-                self._lots.woken.append(line)
+            record = where.record
+            # With a token that has come already it waits on: the alarm that rings for it looks for who is first.
+            if record is not None and record.armed == math.inf and record.has_room(self._lots.turn.now):
+                self._lots.place(line)
             else:
                 where.show(line)
         if worse and where is self.open:

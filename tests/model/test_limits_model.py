@@ -125,7 +125,9 @@ class LimitsMachine(RuleBasedStateMachine):
             if job in left.admitted or job.attempt > 1:
                 continue
             better = self.first([slot.pool.group])
-            assert better is None or (better.key, better.arrival) > (job.key, job.arrival)
+            if better in left.admitted:  # after the start
+                continue
+            assert better is None or (better.key, better.arrival) > (job.key, job.arrival), self.tell(better)
 
     def fits(self, job, expected):
         """Whether this job could be the one that starts; whose turn it is by fair shares, other tests see."""
@@ -166,13 +168,14 @@ class LimitsMachine(RuleBasedStateMachine):
                 slot = self.core.submit(job, self.now)
             except QueueFull:
                 self.jobs.remove(job)
+                self.take(in_order=not due)
                 continue
             self.take(in_order=not due)  # who waited for a token that has come starts before a newcomer
             if isinstance(slot, Slot):
                 # One without limits asks for no token, so it does not see one before the alarm rings.
                 first = self.first([slot.pool.group]) if job.line.limits else None
                 assert first is None or slot.pool.pool_id == "caller", (
-                    "a newcomer overtook a job that had room"
+                    f"newcomer {job.id} overtook one that had room: {self.tell(first)}"
                 )
                 self.started(slot, job)
 

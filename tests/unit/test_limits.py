@@ -153,3 +153,26 @@ def test_a_bucket_that_is_not_full_outlives_its_lines():
     core.refill(slot, 0.0)
 
     assert record().ready_at == 1.0
+
+
+def test_a_job_that_comes_while_the_alarm_for_a_token_is_late_starts_when_it_rings():
+    """It is first in a line whose token is there: had it been opened by itself, nobody would have started it."""
+    simulator, (_, waiting) = parked([Limit(tenant="a", rate=1.0)], [{"tenant": "a"}] * 2)
+    core = simulator.core
+    urgent = Job(JobOptions(tenant="a", priority=0), waiting.line)
+
+    assert core.submit(urgent, 1.5) is None
+    assert core.next_deadline() <= 1.5
+    core.advance(1.5)
+    assert [urgent] == [slot.job for slot in core.left.starts]
+
+
+def test_a_job_that_leaves_while_the_alarm_for_a_token_is_late_does_not_take_it_along():
+    """Who stood behind it is next, and starts when the alarm rings."""
+    simulator, (_, first, second) = parked([Limit(tenant="a", rate=1.0)], [{"tenant": "a"}] * 3)
+    core = simulator.core
+    core.cancel(first, 1.5, RuntimeError("cancelled"))
+    if core.next_deadline() <= 1.5:
+        core.advance(1.5)
+
+    assert [second] == [slot.job for slot in core.left.starts]
