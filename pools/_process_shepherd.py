@@ -114,6 +114,13 @@ class Shepherd:
         self._leaving = True
         self._wake()
 
+    def give_up(self) -> None:
+        """Leave, or let go of everything if the thread was never started."""
+        self.leave()
+        if self.thread.ident is None:
+            self._hear.close()
+            self._wake_line.close()
+
     def kill(self) -> None:
         """Leave now, whatever the worker does."""
         self._leaving = self._killing = True

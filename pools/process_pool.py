@@ -149,7 +149,8 @@ class _Processes:
             for shepherd in self._shepherds:
                 shepherd.thread.start()
         except BaseException:  # an interrupt, or no thread to be had: nobody will ever drain this pool
-            self.drain()
+            for shepherd in self._shepherds:
+                shepherd.give_up()
             raise
 
     def run(self, slot: int, call: Call) -> None:
