@@ -52,8 +52,9 @@ docs: $(READY) ## Build the pages into .build/site; a broken link is an error.
 bench: $(READY) ## Each figure beside the peer's, from the same run.
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
 
-stress: $(READY) ## The slow, seeded tests: minutes.
+stress: $(READY) ## The slow, seeded tests, and the model tests with other examples each time: minutes.
 	$(BIN)/python -m pytest -m slow $(ARGS)
+	EXPLORE=1 $(BIN)/python -m pytest -q tests/model $(ARGS)
 
 conformance: $(READY) ## CPython's own Executor tests, on every interpreter here that has them.
 	$(BIN)/python .ci/each_python.py tests/conformance/run.py $(ARGS)
