@@ -54,7 +54,7 @@ bench: $(READY) ## Each figure beside the peer's, from the same run.
 
 stress: $(READY) ## The slow, seeded tests, and the model tests with other examples each time: minutes.
 	$(BIN)/python -m pytest -m slow $(ARGS)
-	EXPLORE=1 $(BIN)/python -m pytest -q tests/model $(ARGS)
+	EXPLORE=1 EXAMPLES=500 $(BIN)/python -m pytest -q tests/model $(ARGS)
 
 conformance: $(READY) ## CPython's own Executor tests, on every interpreter here that has them.
 	$(BIN)/python .ci/each_python.py tests/conformance/run.py $(ARGS)

@@ -522,7 +522,7 @@ PHASES = [phase for phase in Phase if os.environ.get("SHRINK") or phase not in (
 
 SETTINGS = settings(
     phases=PHASES,
-    max_examples=int(os.environ.get("EXAMPLES", "120")),
+    max_examples=int(os.environ.get("EXAMPLES", "30")),
     stateful_step_count=40,
     deadline=None,
     report_multiple_bugs=False,
