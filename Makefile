@@ -60,7 +60,7 @@ conformance: $(READY) ## CPython's own Executor tests, on every interpreter here
 	$(BIN)/python .ci/each_python.py tests/conformance/run.py $(ARGS)
 
 everywhere: $(READY) ## The tests on every interpreter from 3.11 up that is here.
-	$(BIN)/python .ci/each_python.py -m pytest -q $(ARGS)
+	EXAMPLES=20 $(BIN)/python .ci/each_python.py -m pytest -q $(ARGS)
 
 wheel-check: $(READY) ## Build, install into an empty environment, run the tests from another folder.
 	$(BIN)/python .ci/wheel_check.py
