@@ -54,13 +54,13 @@ bench: $(READY) ## Each figure beside the peer's, from the same run.
 
 stress: $(READY) ## The slow, seeded tests, and the model tests with other examples each time: minutes.
 	$(BIN)/python -m pytest -m slow $(ARGS)
-	EXPLORE=1 EXAMPLES=500 $(BIN)/python -m pytest -q tests/model $(ARGS)
+	EXAMPLES=500 $(BIN)/python -m pytest -q tests/model $(ARGS)
 
 conformance: $(READY) ## CPython's own Executor tests, on every interpreter here that has them.
 	$(BIN)/python .ci/each_python.py tests/conformance/run.py $(ARGS)
 
 everywhere: $(READY) ## The tests on every interpreter from 3.11 up that is here.
-	EXAMPLES=20 $(BIN)/python .ci/each_python.py -m pytest -q $(ARGS)
+	$(BIN)/python .ci/each_python.py -m pytest -q $(ARGS)
 
 wheel-check: $(READY) ## Build, install into an empty environment, run the tests from another folder.
 	$(BIN)/python .ci/wheel_check.py

@@ -14,10 +14,9 @@ import pytest
 #: A worker that was told to stop ends within milliseconds; the rest is for a loaded machine.
 PATIENCE = 5.0
 
-# Time limits for single examples measure the neighbours. Every run repeats the last one, so that what must be green
-# is no matter of luck; with EXPLORE=1, as in `make stress`, the examples are others each time.
+# Time limits for single examples measure the neighbours. On a build machine every run repeats the last one.
 hypothesis.settings.register_profile(
-    "house", deadline=None, print_blob=True, derandomize=not os.environ.get("EXPLORE")
+    "house", deadline=None, print_blob=True, derandomize=bool(os.environ.get("CI"))
 )
 hypothesis.settings.load_profile("house")
 

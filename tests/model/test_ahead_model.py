@@ -325,7 +325,7 @@ class AheadMachine(RuleBasedStateMachine):
 PHASES = [phase for phase in Phase if os.environ.get("SHRINK") or phase not in (Phase.shrink, Phase.explain)]
 SETTINGS = settings(
     phases=PHASES,
-    max_examples=int(os.environ.get("EXAMPLES", "100")),
+    max_examples=int(os.environ.get("EXAMPLES", "200")),
     stateful_step_count=60,
     deadline=None,
     report_multiple_bugs=False,

@@ -661,7 +661,7 @@ PHASES = [phase for phase in Phase if os.environ.get("SHRINK") or phase not in (
 
 SETTINGS = settings(
     phases=PHASES,
-    max_examples=int(os.environ.get("EXAMPLES", "150")),
+    max_examples=int(os.environ.get("EXAMPLES", "250")),
     stateful_step_count=50,
     deadline=None,
     report_multiple_bugs=False,  # one at a time is shrunk sooner
