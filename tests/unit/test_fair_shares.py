@@ -336,6 +336,7 @@ def test_a_newcomer_that_is_turned_away_leaves_no_account_for_ever(fair):
 # Memory
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_hundred_thousand_tenants_that_came_and_went_are_forgotten(fair):
     """A tenant may be a customer, and a service lives longer than its customers stay."""
     hand = fair(observed=False)
@@ -350,6 +351,7 @@ def test_a_hundred_thousand_tenants_that_came_and_went_are_forgotten(fair):
     assert (True, True) == (len(hand.core.shares) <= 4, len(line.flows) <= 4)
 
 
+@pytest.mark.usefixtures("untraced")
 def test_tenants_that_others_have_not_caught_up_with_are_forgotten_beyond_a_bound(fair):
     """With an endless stream of new tenants the line never gets on, and memory must be bounded all the same."""
     hand = fair(observed=False, capacity=10**6)
