@@ -102,7 +102,7 @@ def as_groups(given: tuple[PoolGroup | PoolRecipe | int, ...]) -> tuple[PoolGrou
 def line_for(core: Core, options: JobOptions, *, coroutine: bool) -> Line | None:
     """Return the line of jobs like this, or None when no group may take them."""
     groups = core.pools.places(options.priority, options.tags, coroutine=coroutine)
-    return core.queue.line(groups, core.lots.of(options)) if groups else None
+    return core.queue.line(groups, core.lots.of(options), options.tenant) if groups else None
 
 
 def why_not_eligible(core: Core, options: JobOptions, *, coroutine: bool) -> str:

@@ -121,7 +121,7 @@ class Ahead(Shedding):
                     self.lots.release(job.line, token=True)
                 if job.slot is not slot:  # it outlived its limit, and was given up before
                     if self.shares is not None:
-                        self.shares.ended(slot, now)
+                        self.shares.returned_late(slot, now)
                     continue
                 self.timers.disarm(job, TimerKind.RUN_TIMEOUT)
                 job.attempt -= 1
@@ -134,13 +134,13 @@ class Ahead(Shedding):
                     self.lots.release(job.line, token=True)
                 if job.state.settled:
                     if self.shares is not None:
-                        self.shares.returned(job)
+                        self.shares.taken_back(job)
                     continue
             else:
                 continue
             job.slot = None
             if self.shares is not None:
-                self.shares.returned(job)
+                self.shares.taken_back(job)
             self.ledger.recalled += 1
             self._wait_again(job, now)
             self._in_hand = None
@@ -183,8 +183,7 @@ class Ahead(Shedding):
             slot.interrupted = EXPIRED.value
             job.slot = None
             if self.shares is not None:
-                self.shares.began(job, now)
-                self.shares.outlived(job, slot)
+                self.shares.outlived(job, slot, now)
             self.left.stops.append((slot, slot.attempt))
             self.dirty = True
             return

@@ -170,8 +170,12 @@ class MainPath(Books, ABC):
 
     def _start(self, job: Job, slot: Slot, now: float) -> None:
         line = job.line
-        if line.limits and job.slot is not slot:  # what lay ahead holds them already
-            self.lots.hold(line, now)
+        shares = self.shares
+        if job.slot is not slot:  # what lay ahead holds its limits already, and is charged
+            if line.limits:
+                self.lots.hold(line, now)
+            if shares is not None and line.taken is not job:
+                line.pass_by(job)  # type: ignore[attr-defined]  # where tenants share, every line has one
         # No call up to the blank line: an interrupt (Ctrl-C) leaves all of it or nothing.
         job.state = RUNNING
         job.slot = slot
@@ -183,8 +187,8 @@ class MainPath(Books, ABC):
         slot.interrupted = None
         line.taken = None
 
-        if self.shares is not None:
-            self.shares.began(job, now)
+        if shares is not None and shares.charges:
+            shares.began(job, now)
         options = job.options
         meter = slot.meter = slot.pool.group.meters[options.priority]
         waits = meter.waits
@@ -221,7 +225,7 @@ class MainPath(Books, ABC):
             return
         slot.meter.runs.append(now - job.started_at)
         if self.shares is not None:
-            self.shares.ended(job, now, job.started_at)
+            self.shares.ended(job, now)
         if error is not None:
             self._failed(job, slot, error, now)
             slot.job = None
@@ -346,7 +350,7 @@ class MainPath(Books, ABC):
                 self.wake(now)
         self.ledger.late += 1
         if self.shares is not None:
-            self.shares.ended(slot, now)
+            self.shares.returned_late(slot, now)
         if self.observed and job is not None:
             self.emit(events.WorkerReturned(time=now, job_id=job.id, worker=slot.worker))
 
