@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from .._errors import JobInterrupted
 from . import events
 from .job import Job
-from .pool_table import NOTHING_AHEAD, Slot
+from .pool_table import NOTHING_AHEAD, PoolRecord, Slot
 from .shedding import Shedding
 from .states import CANCELLED, EXPIRED, FAILED, WAITING, PoolState
 from .timers import TimerKind
@@ -107,6 +107,21 @@ class Ahead(Shedding):
             self.emit(events.WorkerLost(time=now, pool=pool.pool_id, worker=worker, error=None), error)
         self.stop_if_empty(pool, now)
         self.dispatch(now)
+
+    def overtake(self, job: Job) -> None:
+        """Have those taken back that lie ahead and would start later than `job`, the first of its line. Cost: O(slots)."""
+        overtakes = job.line.overtakes
+        full = [record for record in job.line.limits if not record.has_room(self.now)]
+        pools: Iterable[PoolRecord] = (pool for group in job.line.groups for pool in group.pools)
+        if full:  # no slot would help it, only what holds these limits
+            pools = self.pools
+        for pool in pools:
+            for slot in pool.all_slots:
+                ahead = slot.ahead
+                helps = not full or any(record in other.line.limits for record in full for other in ahead)
+                if ahead and helps and overtakes(job, ahead):
+                    self.left.recalls.append(slot)
+                    self.dirty = True
 
     def take_back(self, slot: Slot, jobs: Iterable[Job], now: float) -> None:
         """Return jobs that the slot's worker never began to their places in line.

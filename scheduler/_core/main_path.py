@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 
 from policies.contracts import Admission
 
@@ -18,7 +17,7 @@ from .._errors import JobInterrupted
 from . import events
 from .books import Books
 from .job import Attempt, Job, Line
-from .pool_table import PoolRecord, Slot
+from .pool_table import Slot
 from .states import (
     BACKING_OFF,
     CANCELLED,
@@ -146,21 +145,6 @@ class MainPath(Books, ABC):
         elif self.ahead and line.peek() is job:
             self.overtake(job)
         return None
-
-    def overtake(self, job: Job) -> None:
-        """Have those taken back that lie ahead and would start later than `job`, the first of its line. Cost: O(slots)."""
-        overtakes = job.line.overtakes
-        full = [record for record in job.line.limits if not record.has_room(self.now)]
-        pools: Iterable[PoolRecord] = (pool for group in job.line.groups for pool in group.pools)
-        if full:  # no slot would help it, only what holds these limits
-            pools = self.pools
-        for pool in pools:
-            for slot in pool.all_slots:
-                ahead = slot.ahead
-                helps = not full or any(record in other.line.limits for record in full for other in ahead)
-                if ahead and helps and overtakes(job, ahead):
-                    self.left.recalls.append(slot)
-                    self.dirty = True
 
     def _no_room(self, line: Line, now: float) -> bool:
         """Whether a job that comes to a line under limits must wait there, after who waited for a token that has come."""
@@ -390,6 +374,10 @@ class MainPath(Books, ABC):
     @abstractmethod
     def meet(self, now: float) -> None:
         """Let jobs whose limits have room again meet the slots that are free: `Capacity`."""
+
+    @abstractmethod
+    def overtake(self, job: Job) -> None:
+        """Have those taken back that lie ahead and would start later than the first of its line: `Ahead`."""
 
     @abstractmethod
     def wake(self, now: float) -> None:
