@@ -121,7 +121,7 @@ def built_in(kind: Kind, version: str = "") -> Iterator[Plugin]:
 
 
 def scan() -> list[Plugin]:
-    """Return what other distributions offer, sorted; nothing of it is imported. Cost: 0.2 ms a distribution."""
+    """Return what other distributions offer, sorted; nothing of it is imported. Cost: 0.1 ms for each distribution."""
     from importlib import metadata  # noqa: PLC0415  costs every import of ours 8 ms, and few programs scan
 
     offers: dict[str, list[Plugin]] = {}

