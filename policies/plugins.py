@@ -13,6 +13,7 @@ and only the plug-in that was asked for is imported.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, overload
 
@@ -93,16 +94,9 @@ class Catalogue:
         kinds = self.kinds if kind is None else (kind,)
         ours = [plugin.name for plugin in self._ours() if plugin.kind in kinds]
         theirs = [plugin for plugin in installed.scan() if plugin.kind in kinds]
-        taken = [installed.key(name) for name in (*ours, *(plugin.name for plugin in theirs))]
-        return sorted(
-            [
-                *ours,
-                *(
-                    plugin.name if taken.count(installed.key(plugin.name)) == 1 else qualified(plugin)
-                    for plugin in theirs
-                ),
-            ]
-        )
+        taken = Counter(map(installed.key, [*ours, *(plugin.name for plugin in theirs)]))
+        alone = [plugin for plugin in theirs if taken[installed.key(plugin.name)] == 1]
+        return sorted([*ours, *(plugin.name if plugin in alone else qualified(plugin) for plugin in theirs)])
 
     def _ours(self) -> Iterator[Plugin]:
         for kind in self.kinds.values():

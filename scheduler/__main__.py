@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import platform
 import shutil
 import sys
@@ -45,7 +46,11 @@ def _versions() -> int:
 
 
 def _plugins(*, check: bool, json: bool) -> int:
-    findings = examined(every(scheduler.__version__))
+    logging.disable()  # what pools warn of when they are put to their promises is no news
+    try:
+        findings = examined(every(scheduler.__version__))
+    finally:
+        logging.disable(logging.NOTSET)
     print(as_json(findings) if json else as_text(findings, shutil.get_terminal_size().columns))
     return int(check and not all(finding.fine for finding in findings))
 

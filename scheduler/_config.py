@@ -78,7 +78,7 @@ def _groups(reader: Reader, given: object) -> tuple[Any, ...]:
         reader.value(group, PoolGroup, f"groups[{index}]")
         for index, group in enumerate(_list_of_tables(reader, given, "groups"))
     ]
-    if not groups or BAD in groups:
+    if not groups or any(group is BAD for group in groups):
         return ()
     try:
         return as_groups(tuple(groups))

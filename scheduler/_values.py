@@ -70,7 +70,7 @@ class Reader:
                 return self._named(given, *kind, key)
         if isinstance(given, Mapping):
             return self._table(given, hints, key)
-        if isinstance(given, list):
+        if isinstance(given, list | tuple):
             return self._list(given, hints, key)
         if isinstance(given, str) and str not in hints:
             return self._word(given, hints, key)
@@ -145,10 +145,11 @@ class Reader:
                     self.value(name, pair[0], f"{key}.{name}"): self.value(value, pair[1], f"{key}.{name}")
                     for name, value in given.items()
                 }
-                return BAD if any(BAD in entry for entry in entries.items()) else entries
+                bad = any(item is BAD for entry in entries.items() for item in entry)
+                return BAD if bad else entries
         return given
 
-    def _list(self, given: list[Any], hints: list[Any], key: str) -> Any:
+    def _list(self, given: list[Any] | tuple[Any, ...], hints: list[Any], key: str) -> Any:
         for hint in hints:
             origin, arguments = typing.get_origin(hint), typing.get_args(hint)
             if origin in _MANY and arguments:
@@ -158,8 +159,8 @@ class Reader:
                 items = [
                     self.value(item, of, f"{key}[{index}]")
                     for index, (item, of) in enumerate(zip(given, each, strict=False))
-                ] + given[len(each) :]
-                if BAD in items:
+                ] + list(given[len(each) :])
+                if any(item is BAD for item in items):
                     return BAD
                 # An iterable of any kind is a tuple, so that values stay hashable.
                 return origin(items) if isinstance(origin, type) and origin in _MANY[:4] else tuple(items)

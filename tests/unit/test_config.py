@@ -95,6 +95,12 @@ WRAPPERS = """
         def retry_after(self, failure, uniform):
             return None
 
+    def odd(point: tuple[float, type], table: dict[str, int] = {}, more: "NoSuchName" = None):
+        return Plain([(point, table, more)])
+
+    def pointed(point: tuple[float, type[BaseException]], table=None):
+        return Plain([(point, table)])
+
     class Plain:
         def __init__(self, policies: list[RetryPolicy], **more: RetryPolicy) -> None:
             self.policies, self.more = policies, more
@@ -107,6 +113,8 @@ OFFERS_WRAPPERS = """
     budgeted = MODULE:Budgeted
     first-of = MODULE:FirstOf
     plain = MODULE:Plain
+    odd = MODULE:odd
+    pointed = MODULE:pointed
 """
 
 
@@ -222,6 +230,39 @@ def test_policies_wrap_others_and_take_what_their_annotations_say(shelf):
         assert hash(retry.delays) == hash((1, 5, 30))
     with made(retry={"kind": "plain", "policies": ["no-retry"], "whatever": 3}) as scheduler:
         assert [NoRetry()] == scheduler._options.retry.policies
+    with made(retry={"kind": "pointed", "point": [1.5, "OSError"], "table": {"a": 1}}) as scheduler:
+        assert [((1.5, OSError), {"a": 1})] == scheduler._options.retry.policies
+
+
+def test_what_has_no_annotation_that_can_be_read_is_handed_on_as_it_is(shelf):
+    """A plug-in may say nothing of its settings, or say it of names that are gone; it checks them itself."""
+    shelf.install("wrappers", OFFERS_WRAPPERS, WRAPPERS)
+
+    with made(retry={"kind": "odd", "point": [1, "OSError"], "table": {"a": 1}, "more": "x"}) as scheduler:
+        assert [([1, "OSError"], {"a": 1}, "x")] == scheduler._options.retry.policies
+
+
+def test_a_mistake_deep_in_a_policy_of_policies_has_its_whole_key(shelf):
+    """The deeper it lies, the longer it is looked for."""
+    shelf.install("wrappers", OFFERS_WRAPPERS, WRAPPERS)
+
+    error = refused(
+        {
+            "scheduler": {
+                "retry": {
+                    "kind": "first-of",
+                    "rules": {"Connection": "no-retry", "OSError": {"kind": "fixed-backoff", "delay": -1}},
+                    "otherwise": {"kind": "plain", "policies": ["no-retry", "never-retry"]},
+                }
+            }
+        }
+    )
+
+    assert [
+        "scheduler.retry.rules.Connection",
+        "scheduler.retry.rules.OSError.delay",
+        "scheduler.retry.otherwise.policies[1]",
+    ] == [key for key, _ in error.problems]
 
 
 WRONG = [

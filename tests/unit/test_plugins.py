@@ -1,12 +1,13 @@
 """Policies by name: what is found, what is refused, and how far a broken plug-in reaches."""
 
+import importlib.metadata
 import subprocess
 import sys
 
 import pytest
 
 import policies
-from policies import ExponentialBackoff, Failure, PluginError, load
+from policies import ExponentialBackoff, Failure, PluginError, installed, load
 from policies.plugins import POLICIES
 from scheduler import Scheduler
 from scheduler._plugins import POOLS
@@ -249,3 +250,46 @@ def test_metadata_that_cannot_be_read_hides_only_its_own_distribution(shelf):
 
     assert load("good").patience == 60.0
     assert load("nameless").patience == 60.0
+
+
+def test_a_distribution_that_raises_when_it_is_looked_at_is_passed_over(shelf, monkeypatch):
+    """Finders of all sorts give out distributions; one bad one would hide every plug-in."""
+
+    class Hostile:
+        def read_text(self, name):
+            raise PermissionError(name)
+
+    class Headless:
+        def read_text(self, name):
+            return "[two_tier_scheduler.retry]"
+
+        @property
+        def metadata(self):
+            raise FileNotFoundError
+
+        @property
+        def entry_points(self):
+            raise UnsayableError
+
+    class UnsayableError(Exception):
+        def __str__(self):
+            raise OSError("no text")
+
+    shelf.install("good", "[two_tier_scheduler.retry]\ngood = MODULE:Polite", POLITE)
+    there = list(importlib.metadata.distributions())
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: [Hostile(), Headless(), *there])
+
+    assert load("good").patience == 60.0
+    (headless,) = (plugin for plugin in installed.scan() if plugin.trouble)
+    assert "its entry_points.txt cannot be read: UnsayableError" == headless.trouble
+
+
+def test_the_known_names_are_all_such_as_can_be_asked_for(shelf):
+    """A list that offers a name which is then refused as ambiguous would send its reader in a circle."""
+    shelf.install("polite-retries", OFFERS_POLITE, POLITE)
+    shelf.install("rude-retries", OFFERS_POLITE, POLITE)
+
+    names = POLICIES.names("retry")
+
+    assert {"no-retry", "polite-retries:polite", "rude-retries:polite"} <= set(names)
+    assert all(POLICIES.find(name, "retry") for name in names)
