@@ -9,6 +9,7 @@ retry              `NoRetry`, `FixedBackoff`, `ExponentialBackoff`
 scaling            `FixedPools`, `QueueDelay`, `TargetUtilization`, `SquareRootStaffing`
 =================  ===================================================
 
+`load` makes one by name, also those that other distributions have installed.
 This package imports neither `scheduler` nor `pools`; a plug-in imports this package alone.
 """
 
@@ -34,6 +35,7 @@ from .contracts import (
     Window,
 )
 from .ordering import Aging, EarliestDeadline, FairShare, StrictPriority
+from .plugins import PluginError, load
 from .retry import ExponentialBackoff, FixedBackoff, NoRetry
 from .routing import Affinity, LeastLoaded, Pack, PeakEwma, RoundRobin, TwoRandomChoices
 from .scaling import FixedPools, QueueDelay, SquareRootStaffing, TargetUtilization
@@ -63,6 +65,7 @@ __all__ = [
     "OrderingPolicy",
     "Pack",
     "PeakEwma",
+    "PluginError",
     "PoolView",
     "QueueDelay",
     "QueueView",
@@ -79,4 +82,5 @@ __all__ = [
     "TwoRandomChoices",
     "Uniform",
     "Window",
+    "load",
 ]

@@ -58,6 +58,7 @@ from ._core.statistics import Histogram, PoolStatistics, Statistics
 from ._current import CurrentJob, JobLogFilter, current_job
 from ._errors import (
     CancelledFromWithin,
+    ConfigError,
     DeadlineExceeded,
     JobInterrupted,
     JobShed,
@@ -81,6 +82,7 @@ __all__ = [
     "Attempt",
     "CancelledFromWithin",
     "Clock",
+    "ConfigError",
     "CurrentJob",
     "DeadlineExceeded",
     "Decision",
