@@ -128,25 +128,11 @@ class Limited:
     def reopened(self, record: LimitRecord) -> None:
         """Take note that it was parked at this limit: nothing, where jobs are ordered by key and arrival."""
 
-    def push(self: Any, job: Job) -> None:
-        """Add a waiting job behind its equals."""
-        before = self.best
-        super().push(job)  # type: ignore[misc]
-        if self.best is not before:
-            self.bundle.headed(self, worse=False)
-
     def push_back(self: Any, job: Job) -> None:
         """Add a job that was here before, at its old place."""
         super().push_back(job)  # type: ignore[misc]
         if self.peek() is job:
             self.bundle.headed(self, worse=False)
-
-    def pop(self: Any) -> Job | None:
-        """Remove and return the job that is next, or None; whoever pops takes from the limits."""
-        job: Job | None = super().pop()  # type: ignore[misc]
-        if self.best is None:
-            self.bundle.headed(self, worse=False)
-        return job  # what room is left, `Lots.hold` passes on
 
     def discard(self: Any, job: Job) -> None:
         """Forget a job whose state has already left WAITING."""
@@ -157,5 +143,21 @@ class Limited:
 @cache
 def limited(kind: type[Any]) -> type[Any]:
     """Return the kind of line that does what `kind` does, under limits."""
+    its_push, its_pop = kind.push, kind.pop  # looked up once: `super()` costs as much as what it finds
+
+    def push(self: Any, job: Job) -> None:
+        """Add a waiting job behind its equals."""
+        before = self.best
+        its_push(self, job)
+        if self.best is not before:
+            self.bundle.headed(self, worse=False)
+
+    def pop(self: Any) -> Job | None:
+        """Remove and return the job that is next, or None; whoever pops takes from the limits."""
+        job: Job | None = its_pop(self)
+        if self.best is None:
+            self.bundle.headed(self, worse=False)
+        return job  # what room is left, `Lots.hold` passes on
+
     names = ("__weakref__", "bundle", "limits", "shown", "where")
-    return type(f"Limited{kind.__name__}", (Limited, kind), {"__slots__": names})
+    return type(f"Limited{kind.__name__}", (Limited, kind), {"__slots__": names, "push": push, "pop": pop})
