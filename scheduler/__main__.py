@@ -1,4 +1,4 @@
-"""``python -m scheduler``: what is installed, and whether it is what it should be."""
+"""``python -m scheduler``: what is installed, whether it is what it should be, and what it would make of a load."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ import pools
 import scheduler
 
 from ._plugin_report import as_json, as_text, every, examined
+from ._simulate import command as simulate
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="two-tier-scheduler",
-        description="A dynamically scaling two-tier job scheduler. This command tells what is installed.",
+        description="A dynamically scaling two-tier job scheduler. "
+        "This command tells what is installed, and plays loads in virtual time.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {scheduler.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command")
@@ -34,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--check", action="store_true", help="fail, with exit status 1, if one is not in order"
     )
     plugins.add_argument("--json", action="store_true", help="print a JSON list, for programs")
+    simulate.add_to(commands)
     given = parser.parse_args(argv)
+    if given.command == "simulate":
+        return simulate.run(given)
     return _plugins(check=given.check, json=given.json) if given.command == "plugins" else _versions()
 
 

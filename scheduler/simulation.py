@@ -109,6 +109,8 @@ class Simulator:
         self._lines: dict[JobOptions, Line] = {}
         self._heap: list[tuple[float, int, int, Any]] = []
         self._number = 0
+        self._stopped = False
+        self._deadline_moved = True
         self._check_every = check_every
         self._start_up = start_up
         self._slowdown = slowdown
@@ -156,19 +158,28 @@ class Simulator:
         self.core.observed = True
 
     def run(self, until: float | None = None) -> Statistics:
-        """Let time pass until nothing is left to happen, or until that moment; return the statistics."""
+        """Let time pass until nothing is left to happen, or until that moment, or `stop`; return the statistics."""
         heap, core = self._heap, self.core
         steps = 0
-        while True:
-            when = core.next_deadline()
-            timers_first = not heap or when < heap[0][0]
-            if not timers_first:
-                when = heap[0][0]
+        self._stopped = False
+        # Without these, the next deadline changes only in turns that leave something behind.
+        restless = bool(core.scaled or core.shed_interval or core.lots.limits)
+        self._deadline_moved = True
+        while not self._stopped:
+            if restless or self._deadline_moved:
+                self._deadline_moved = False
+                deadline = core.next_deadline()
+            timers_first = not heap or deadline < heap[0][0]
+            if timers_first:  # it may have been disarmed, which nobody told
+                deadline = core.next_deadline()
+                timers_first = not heap or deadline < heap[0][0]
+            when = deadline if timers_first else heap[0][0]
             if when == float("inf") or (until is not None and when > until):
                 break
             self.now = when
             if timers_first:
                 core.advance(when)
+                self._deadline_moved = True
             else:
                 _, kind, _, what = heappop(heap)
                 if kind == _FINISH:
@@ -182,9 +193,13 @@ class Simulator:
             steps += 1
             if self._check_every and steps % self._check_every == 0:
                 check(core)
-        if until is not None:
+        if until is not None and not self._stopped:
             self.now = max(self.now, until)
         return self.statistics()
+
+    def stop(self) -> None:
+        """Let `run` return after what happens just now; it may be called again, and goes on from there."""
+        self._stopped = True
 
     # Acting at the present moment
 
@@ -353,6 +368,7 @@ class Simulator:
     def _after_turn(self) -> None:
         core = self.core
         core.dirty = False
+        self._deadline_moved = True
         left, core.left = core.left, Left()
         for slot in left.starts:
             self._start(slot, slot.job, self.now)

@@ -1,0 +1,1 @@
+"""What ``python -m scheduler simulate`` is made of: loads, runs of the simulator, and reports of them."""
