@@ -8,11 +8,15 @@ from html import escape
 
 import attrs
 
+from .report import seconds
+
 WIDTH, HEIGHT = 720, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 10, 30
+_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 40, 10, 34
 _COLOURS = 6
 #: The left end of a logarithmic axis stands for all that is shorter.
 _SHORTEST = 1e-4
+#: The vertical axis of a tail; its lower end stands for all that is rarer.
+_PERCENT = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 Words = Callable[[float], str]
 
@@ -40,27 +44,29 @@ def drawn(
     title: str,
     curves: Sequence[Curve],
     *,
-    across: Words,
     up: Words,
-    logarithmic: bool = False,
-    top: float | None = None,
+    tail: bool = False,
+    mark: float | None = None,
 ) -> str:
-    """Return an SVG of the curves; `across` and `up` put values into words."""
+    """Return an SVG of the curves; `up` puts heights into words.
+
+    A `tail` is how many percent are longer than so many seconds, on two logarithmic axes. `mark` is a moment of note.
+    """
     highest = max((y for curve in curves for _, y in curve.points), default=0.0)
-    furthest = max((x for curve in curves for x, _ in curve.points), default=0.0)
-    ticks_up = ticks(top or highest or 1.0)
-    ceiling = max(ticks_up[-1], top or highest)
-    ticks_across = decades(furthest) if logarithmic else time_ticks(furthest or 1.0)
-    end = ticks_across[-1] if logarithmic else furthest or 1.0
+    furthest = max((mark or 0.0, *(x for curve in curves for x, _ in curve.points)))
+    ticks_up = list(_PERCENT) if tail else ticks(highest or 1.0)
+    ticks_across = decades(furthest) if tail else time_ticks(furthest or 1.0)
+    least, ceiling = ticks_up[0], ticks_up[-1]
+    across = seconds if tail else in_one_unit(furthest)
+    end = ticks_across[-1] if tail else furthest or 1.0
 
     def x(value: float) -> float:
-        share = value / end
-        if logarithmic:
-            share = math.log(max(value, _SHORTEST) / _SHORTEST) / math.log(end / _SHORTEST)
+        share = _log_share(value, _SHORTEST, end) if tail else value / end
         return _LEFT + (WIDTH - _LEFT - _RIGHT) * share
 
     def y(value: float) -> float:
-        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * value / ceiling
+        share = _log_share(value, least, ceiling) if tail else value / ceiling
+        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * share
 
     parts = [
         f'<path class="axis" d="M{_LEFT} {y(tick):.1f}H{WIDTH - _RIGHT}"/>'
@@ -68,14 +74,20 @@ def drawn(
         for tick in ticks_up
     ]
     for tick in ticks_across:
-        word = f"≤ {across(tick)}" if logarithmic and tick == _SHORTEST else across(tick)
+        word = f"≤ {across(tick)}" if tail and tick == _SHORTEST else across(tick)
         parts.append(f'<text x="{x(tick):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(word)}</text>')
+    if mark is not None:
+        parts.append(f'<path class="mark" d="M{x(mark):.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>')
     parts += [
         f'<path class="{curve.style}" d="{_steps(curve.points, x, y)}"/>' for curve in curves if curve.points
     ]
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
     )
+
+
+def _log_share(value: float, least: float, most: float) -> float:
+    return math.log(max(value, least) / least) / math.log(most / least)
 
 
 def _steps(
@@ -96,7 +108,7 @@ def ticks(most: float) -> list[float]:
     """Return round whole numbers from 0 to at least `most`, four or five of them."""
     step = 10.0 ** math.floor(math.log10(most))
     for finer in (0.2, 0.25, 0.5, 1.0):
-        if most / (step * finer) <= 5 and (step * finer >= 1):
+        if most / (step * finer) <= 5 and (step * finer).is_integer():
             step *= finer
             break
     return [step * number for number in range(math.ceil(most / step) + 1)]
@@ -115,6 +127,14 @@ def time_ticks(most: float) -> list[float]:
         (step for step in sorted(steps) if most / step <= 6), steps[-1] * math.ceil(most / steps[-1] / 6)
     )
     return [step * number for number in range(int(most / step) + 1)]
+
+
+def in_one_unit(most: float) -> Words:
+    """Return what puts seconds into words, all in the unit that suits `most`."""
+    for unit, name in ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms")):
+        if most >= 2 * unit:
+            return lambda value: f"{value / unit:.4g} {name}" if value else "0"
+    return seconds
 
 
 def decades(most: float) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from .._core.statistics import BOUNDS
 from .drawing import Curve, drawn
 from .play import Played
 from .report import (
@@ -43,9 +44,10 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; mar
 dt { color: var(--faint) } dd { margin: 0; min-width: 0; overflow-wrap: anywhere }
 figure { margin: 0 } svg { display: block; width: 100%; min-width: 30rem; height: auto; font: 13px system-ui, sans-serif }
 svg text { fill: var(--faint) } .axis { stroke: var(--grid); stroke-width: 1; fill: none }
-.line { fill: none; stroke-width: 2; stroke-linejoin: round } .dashed { stroke-dasharray: 6 4 }
+.mark { stroke: var(--faint); stroke-dasharray: 2 3; fill: none } .line { fill: none; stroke-width: 2; stroke-linejoin: round } .dashed { stroke-dasharray: 6 4 }
 .c0 { stroke: var(--c0) } .c1 { stroke: var(--c1) } .c2 { stroke: var(--c2) }
 .c3 { stroke: var(--c3) } .c4 { stroke: var(--c4) } .c5 { stroke: var(--c5) }
+@media (max-width: 40rem) { svg { font-size: 18px } }
 .key { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; padding: 0; margin: .4rem 0; list-style: none; font-size: .9rem }
 .key svg { display: inline-block; width: 2rem; min-width: 0; height: .7rem; margin-right: .4rem }
 """
@@ -54,7 +56,7 @@ svg text { fill: var(--faint) } .axis { stroke: var(--grid); stroke-width: 1; fi
 def as_html(report: Report) -> str:
     """Return a whole page."""
     title = escape(f"Simulated: {report.load}")
-    body = [f"<h1>{title}</h1>", f'<p class="note">{escape(heading(report))}</p>']
+    body = ["<h1>A load in virtual time</h1>", f'<p class="note">{escape(heading(report))}</p>']
     body += [f"<p>{escape(line.strip())}</p>" for line in bad_lines(report)]
     if report.found:
         body.append(f'<p class="found">{escape(report.found)}</p>')
@@ -101,35 +103,36 @@ def _waits(report: Report) -> str:
     curves = [
         Curve(
             _named(run, report, class_name(priority)),
-            _cumulative(run.measures.classes[priority]),
+            _longer(run.measures.classes[priority]),
             colour=priorities.index(priority),
             dashed=number > 0,
         )
         for number, run in enumerate(report.runs)
         for priority in sorted(run.measures.classes)
     ]
+    caption = "How many percent of the jobs waited longer than so long. The 99th percentile is where a line crosses 1 %."
+    if report.target is not None:
+        caption += f" The upright line is the target, {seconds(report.target)}."
     return _figure(
         "Wait by class",
-        "The share of jobs, in percent, that waited at most so long.",
+        caption,
         curves,
-        across=seconds,
         up=lambda share: f"{share:g} %",
-        logarithmic=True,
-        top=100.0,
+        tail=True,
+        mark=report.target,
     )
 
 
-def _cumulative(tally: Tally) -> list[tuple[float, float]]:
-    """Return up to which wait there are how many percent of the jobs, where that changes."""
-    from .._core.statistics import BOUNDS  # noqa: PLC0415
-
+def _longer(tally: Tally) -> list[tuple[float, float]]:
+    """Return how many percent of the jobs waited longer than so many seconds, where that changes."""
     waits = tally.wait
-    seen, points = 0, []
+    seen = 0
+    points = [] if waits.buckets[0] else [(0.0, 100.0)]
     for place, count in enumerate(waits.buckets):
         seen += count
         if count:
             bound = BOUNDS[min(place, len(BOUNDS) - 1)]
-            points.append((min(bound, max(tally.longest_wait, BOUNDS[0])), 100.0 * seen / waits.count))
+            points.append((min(bound, tally.longest_wait), 100.0 * (1 - seen / waits.count)))
     return points
 
 
@@ -147,7 +150,6 @@ def _depth(report: Report) -> str:
         "Queue depth",
         "Jobs in the front queue over virtual time; of each moment shown, the most.",
         curves,
-        across=seconds,
         up=_count,
     )
 
@@ -168,7 +170,6 @@ def _pools(report: Report) -> str:
         "Pools over time",
         "Pools of each group, those that start or drain included.",
         curves,
-        across=seconds,
         up=_count,
     )
 
