@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import tomllib
@@ -11,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .._errors import ConfigError, SchedulerError
+from .._config import Config
+from .._errors import SchedulerError
 from .arrivals import PROCESSES, Synthetic, synthetic
 from .compare import compared
 from .fewest import POOLS_MAX, fewest
@@ -105,7 +105,7 @@ def run(given: argparse.Namespace) -> int:
             given.html.write_text(as_html(report), encoding="utf-8")
     except BadRowError as error:
         return _failed(error, _BAD_ROW)
-    except (TraceError, SchedulerError, ConfigError, OSError, TypeError, ValueError) as error:
+    except (TraceError, SchedulerError, OSError) as error:
         return _failed(error, _WRONG)
     print(as_json(report) if given.json else as_text(report, shutil.get_terminal_size().columns))
     if report.interrupted:
@@ -131,7 +131,7 @@ class _Session:
         if given.fewest is not None and len(given.config) > 1:
             raise TraceError("--fewest compares with what it finds: give --config once")
         self.load = self._load()
-        self.configs = [(os.path.basename(name), _toml(name)) for name in given.config]  # noqa: PTH119
+        self.configs = [(Path(name).name, name) for name in given.config]
 
     def _load(self) -> Trace | Synthetic:
         given = self.given
@@ -144,7 +144,7 @@ class _Session:
 
     def report(self) -> Report:
         """Play everything."""
-        runs = []
+        runs: list[Played] = []
         for name, config in self.configs:
             if not self.watch.interrupted:
                 runs.append(self._play(name, config))
@@ -163,9 +163,10 @@ class _Session:
             bad=trace.bad if trace else 0,
             first_bad=tuple(trace.first_bad) if trace else (),
             found=found,
+            interrupted=self.watch.interrupted,
         )
 
-    def _play(self, name: str, config: Mapping[str, Any]) -> Played:
+    def _play(self, name: str, config: Config) -> Played:
         self.watch.label = name
         given = self.given
         return play(
@@ -178,7 +179,10 @@ class _Session:
             look=self.watch.look,
         )
 
-    def _fewest(self, name: str, config: Mapping[str, Any], runs: list[Played]) -> str:
+    def _fewest(self, name: str, file: str, runs: list[Played]) -> str:
+        config = tomllib.loads(
+            Path(file).read_text(encoding="utf-8")
+        )  # it has been played, so it is in order
         group, target = self._group(config), self.given.target
         best = fewest(
             lambda changed, pools: self._play(f"{name} with {pools} fixed pools of {group}", changed),
@@ -204,15 +208,6 @@ class _Session:
         listed = ", ".join(names) or "none"
         problem = f"there is no group {wanted!r}" if wanted else "the configuration has not exactly one group"
         raise TraceError(f"--fewest: {problem}; name one: --fewest GROUP. There are {listed}")
-
-
-def _toml(name: str) -> dict[str, Any]:
-    """Return what stands in a file; what is wrong with it is told with its name."""
-    with open(name, "rb") as opened:  # noqa: PTH123
-        try:
-            return tomllib.load(opened)
-        except ValueError as error:
-            raise ConfigError(f"{name}: is no TOML: {error}") from error
 
 
 def _above_zero(text: str) -> float:

@@ -13,7 +13,7 @@ from .._core.job import JobOptions, Line
 from .._core.pool_table import DECISIONS_KEPT, PoolRecord, Slot
 from .._core.states import SUCCEEDED
 from .._core.statistics import Statistics
-from .._errors import NoEligiblePool
+from .._errors import ConfigError, NoEligiblePool
 from .._options import Options, checked
 from ..simulation import SimulatedJob, Simulator
 from .tally import Batches, Series, Tally
@@ -78,6 +78,9 @@ class MeasuredSimulator(Simulator):
     measures: Measures | None = None
     #: The stream of arrivals has ended: the run ends with the last job.
     _all_came = False
+    #: Whether somebody has had enough; asked now and then.
+    enough: Callable[[], bool] | None = None
+    _ends = 0
 
     def measure(self) -> Measures:
         """Begin to measure."""
@@ -132,8 +135,10 @@ class MeasuredSimulator(Simulator):
             assert measures is not None
             measures.classes[job.options.priority].slowed(above_one)
             measures.batches.of(job.number).slowed(above_one)
-        if self._all_came and self.core.idle:
-            self.stop()
+        if self._all_came:
+            self._ends += 1
+            if self.core.idle or (self._ends % LOOK_EVERY == 0 and self.enough is not None and self.enough()):
+                self.stop()
 
     def _open(self, pool: PoolRecord) -> None:
         super()._open(pool)
@@ -202,29 +207,37 @@ def play(
 
     Times of the load are divided by `faster`. Raises what reading the load raises, ConfigError, NoEligiblePool.
     """
-    simulator = MeasuredSimulator.from_config(config, seed=seed, start_up=start_up)
+    try:
+        simulator = MeasuredSimulator.from_config(config, seed=seed, start_up=start_up)
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: {error}") from error
     measures = simulator.measure()
     interrupted = False
 
-    def arrivals() -> Iterator[Arrival]:
+    def enough() -> bool:
         nonlocal interrupted
+        interrupted = look is not None and look(load.share(), simulator.now)
+        return interrupted
+
+    def arrivals() -> Iterator[Arrival]:
         until = LOOK_EVERY
         for number, (at, run_time, kind) in enumerate(load):
             if number == until:
                 until += LOOK_EVERY
-                if look is not None and look(load.share(), simulator.now):
-                    interrupted = True
+                if enough():
                     simulator.stop()
                     return
             yield at / faster, run_time / faster, kind
 
+    simulator.enough = enough
     try:
         simulator.arrive(arrivals())
         statistics = simulator.run()
     except NoEligiblePool as error:
-        raise NoEligiblePool(
-            f"{name or 'the configuration'} has no pools for a job of {load.name}: {error}"
-        ) from error
+        whose = name or "the configuration"
+        raise NoEligiblePool(f"{whose} has no pools for a job of {load.name}: {error}") from error
     groups = simulator.core.pools.groups.values()
     return Played(
         name=name,

@@ -14,7 +14,7 @@ from typing import TextIO
 from .report import seconds
 
 #: Seconds between two changes of what is shown.
-SHOW_EVERY = 0.1
+SHOW_EVERY = 0.25
 _WIDTH = 24
 
 Show = Callable[[str, float, float], None]

@@ -35,11 +35,8 @@ class Report:
     first_bad: Sequence[tuple[int, str]] = ()
     #: What the search for the fewest pools found, in words.
     found: str = ""
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether it was stopped before its end."""
-        return any(run.interrupted for run in self.runs)
+    #: It was stopped before its end.
+    interrupted: bool = False
 
 
 # Words
@@ -120,7 +117,12 @@ def facts(run: Played, target: float | None) -> list[tuple[str, str]]:
     share = f", {used / run.paid:.0%} of them used" if run.paid else ""
     told.append(("paid", f"{digits(run.paid)} slot-seconds{share}"))
     told.append(("jobs", _counts(statistics, (*ENDS, *ALIVE)) or "none"))
-    told.append(("time", f"{seconds(length)} of virtual time, to the last end"))
+    told.append(
+        (
+            "time",
+            f"{seconds(length)} of virtual time{'' if run.interrupted else ', to the end of the last job'}",
+        )
+    )
     counts = measures.decisions
     by_kind = ", ".join(f"{count:,} {action}" for action, count in sorted(counts.items()))
     told.append(("decisions", f"{sum(counts.values()):,}{f': {by_kind}' if by_kind else ''}"))

@@ -111,7 +111,9 @@ class Trace:
                 "or one of them and .gz"
             )
         if not path.is_file():
-            raise TraceError(f"{path}: there is no such file")
+            raise TraceError(
+                f"{path}: there is no such file; a made-up load is written poisson:rate=20,run_time=0.1"
+            )
         self._chosen = dict(chosen or {})
         self._kinds: dict[Any, Kind] = {}
         self._raw: Any = None

@@ -3,7 +3,7 @@
     python tests/benchmarks/scaling.py [--only WORD ...] [--markdown] [--trace FILE ...]
 
 A trace is a log in the Standard Workload Format (``.swf`` or ``.swf.gz``), or a CSV of the Azure LLM inference
-traces. Their times are divided by `--faster`; how long an LLM request runs is a model, 10 ms a generated token.
+traces. Its reader is that of `python -m scheduler simulate`. Their times are divided by `--faster`; how long an LLM request runs is a model, 10 ms a generated token.
 The project carries no trace: https://www.cs.huji.ac.il/labs/parallel/workload/ and
 https://github.com/Azure/AzurePublicDataset have them.
 """
@@ -11,11 +11,8 @@ https://github.com/Azure/AzurePublicDataset have them.
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "simulation"))
@@ -25,7 +22,7 @@ from scenarios import TARGET, Outcome, Scenario, best_fixed, play
 
 from policies import QueueDelay, SquareRootStaffing, TargetUtilization
 from policies.contracts import ScalingPolicy
-from scheduler import Priority
+from scheduler._simulate.traces import Trace, columns
 
 POLICIES: tuple[ScalingPolicy, ...] = (QueueDelay(), TargetUtilization(), SquareRootStaffing())
 
@@ -67,54 +64,14 @@ def loads() -> list[Scenario]:
     ]
 
 
-class Trace:
-    """The jobs of a recorded log, read as a stream; rows that make no sense are counted and left out."""
+#: Where the logs that are known have what.
+LOGS = {".swf": "priority=group", ".csv": f"arrival=TIMESTAMP,run_time=GeneratedTokens*{SECONDS_PER_TOKEN}"}
 
-    def __init__(self, path: Path, faster: float) -> None:
-        self.path, self.faster = path, faster
-        self.good = self.bad = 0
 
-    def __iter__(self) -> Iterator[tuple[float, float, int]]:
-        rows = self._azure() if self.path.suffix == ".csv" else self._standard()
-        began: float | None = None
-        for row in rows:
-            if row is None:
-                self.bad += 1
-                continue
-            at, run_time, priority = row
-            began = at if began is None else began
-            self.good += 1
-            yield max(0.0, at - began) / self.faster, run_time / self.faster, priority
-
-    def _standard(self) -> Iterator[tuple[float, float, int] | None]:
-        """Yield submit time, run time, and the priority: the second group of users is the staff."""
-        opened = gzip.open if self.path.suffix == ".gz" else open
-        with opened(self.path, "rt", encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                if line.lstrip().startswith(";") or not line.strip():
-                    continue
-                try:
-                    fields = [float(field) for field in line.split()]
-                    at, run_time, group = fields[1], fields[3], fields[12]
-                except (ValueError, IndexError):
-                    yield None
-                    continue
-                low = group == 2
-                yield (
-                    (at, run_time, Priority.LOW if low else Priority.NORMAL) if run_time >= 0 <= at else None
-                )
-
-    def _azure(self) -> Iterator[tuple[float, float, int] | None]:
-        """Yield arrival, modelled run time, and one priority for all."""
-        with self.path.open(newline="", encoding="utf-8") as lines:
-            for row in csv.DictReader(lines):
-                try:
-                    at = datetime.fromisoformat(row["TIMESTAMP"][:26]).timestamp()
-                    run_time = int(row["GeneratedTokens"]) * SECONDS_PER_TOKEN
-                except (ValueError, KeyError, TypeError):
-                    yield None
-                    continue
-                yield at, run_time, Priority.NORMAL
+def recorded(path: Path, faster: float) -> tuple[list[tuple[float, float, int]], int]:
+    """Return when each job of a log came, how long it ran and its priority, and how many rows made no sense."""
+    trace = Trace(path, columns(LOGS[".csv" if ".csv" in path.suffixes else ".swf"]))
+    return [(at / faster, run_time / faster, kind.priority) for at, run_time, kind in trace], trace.bad
 
 
 def rows(scenario: Scenario) -> Iterator[tuple[str, ...]]:
@@ -165,10 +122,10 @@ def main() -> int:
     options = parser.parse_args()
     chosen = [] if options.trace else loads()
     for path in options.trace or ():
-        trace = Trace(path, options.faster)
+        jobs, bad = recorded(path, options.faster)
         name = path.name if options.faster == 1 else f"{path.name}, {options.faster:g} × faster"
-        chosen.append(scenarios.traced(name, trace, start_up=options.start_up))
-        print(f"{path.name}: {trace.good} jobs, {trace.bad} bad rows", file=sys.stderr)
+        chosen.append(scenarios.traced(name, jobs, start_up=options.start_up))
+        print(f"{path.name}: {len(jobs)} jobs, {bad} bad rows", file=sys.stderr)
     if options.only:
         chosen = [load for load in chosen if any(word in load.name for word in options.only)]
     table = [COLUMNS]
