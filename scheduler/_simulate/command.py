@@ -101,21 +101,23 @@ def run(given: argparse.Namespace) -> int:
     try:
         with watched() as watch:
             report = _Session(given, watch).report()
+        print(as_json(report) if given.json else as_text(report, shutil.get_terminal_size().columns))
         if given.html is not None:
             given.html.write_text(as_html(report), encoding="utf-8")
     except BadRowError as error:
-        return _failed(error, _BAD_ROW)
-    except (TraceError, SchedulerError, OSError) as error:
-        return _failed(error, _WRONG)
-    print(as_json(report) if given.json else as_text(report, shutil.get_terminal_size().columns))
+        return _failed(str(error), _BAD_ROW)
+    except OSError as error:
+        return _failed(f"{error.filename}: {error.strerror}" if error.filename else str(error), _WRONG)
+    except (TraceError, SchedulerError) as error:
+        return _failed(str(error), _WRONG)
     if report.interrupted:
         print("interrupted: the figures are of what was computed until then", file=sys.stderr)
         return _INTERRUPTED
     return 0
 
 
-def _failed(error: Exception, status: int) -> int:
-    print(f"two-tier-scheduler simulate: {error}", file=sys.stderr)
+def _failed(why: str, status: int) -> int:
+    print(f"two-tier-scheduler simulate: {why}", file=sys.stderr)
     return status
 
 

@@ -97,7 +97,7 @@ def _difference(
 
 
 def student(freedom: int) -> float:
-    """Return the 97.5 % point of Student's t, to 0.1 % from 4 degrees on (Abramowitz and Stegun 26.7.5)."""
+    """Return the 97.5 % point of Student's t, to 0.3 % from 4 degrees on (Abramowitz and Stegun 26.7.5)."""
     z = NormalDist().inv_cdf(0.975)
     terms: tuple[float, ...] = (
         (z**3 + z) / 4,

@@ -108,11 +108,13 @@ def facts(run: Played, target: float | None) -> list[tuple[str, str]]:
     for name, series in measures.pools.items():
         mean = digits(series.area(length) / length) if length else str(series.value)
         span = (
-            str(series.least)
+            f"{series.least:,}"
             if series.least == series.most
             else f"{series.least} to {series.most}, {mean} on average"
         )
-        told.append((f"pools {name}", f"{span}; {run.slots[name]} slots each"))
+        told.append(
+            (f"pools {name}", f"{span}; {run.slots[name]} {'slot' if run.slots[name] == 1 else 'slots'} each")
+        )
     used = statistics.run_time().total
     share = f", {used / run.paid:.0%} of them used" if run.paid else ""
     told.append(("paid", f"{digits(run.paid)} slot-seconds{share}"))

@@ -142,7 +142,7 @@ class Trace:
         if not self.good:
             told = "".join(f"; line {row.line}: {row.why}" for row in self.first_bad[:1])
             raise TraceError(
-                f"{self.name}: there is no job in it, and {self.bad:,} bad rows{told}; say what stands where with --columns"
+                f"{self.name}: there is no job in it, and bad rows: {self.bad:,}{told}; say what stands where with --columns"
             )
 
     # Rows, one after the other

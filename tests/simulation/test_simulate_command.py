@@ -1,0 +1,436 @@
+"""``python -m scheduler simulate``: what it tells is what the simulator did, and how it ends."""
+
+import gc
+import json
+import re
+import signal
+from html.parser import HTMLParser
+
+import pytest
+
+from scheduler import __main__ as command
+from scheduler._simulate.arrivals import synthetic
+from scheduler._simulate.compare import compared, student
+from scheduler._simulate.fewest import fewest, fixed
+from scheduler._simulate.play import LOOK_EVERY, MeasuredJob, play
+from scheduler._simulate.report import digits, seconds
+from scheduler._simulate.traces import Trace
+from scheduler.simulation import Simulator
+
+SCALING = """
+[scheduler]
+ordering = {kind = "strict-priority"}
+
+[[groups]]
+name = "io"
+pool = {kind = "thread", slots = 2}
+max_pools = 8
+"""
+CONFIG = {"groups": [{"name": "io", "pool": {"kind": "thread", "slots": 2}, "min_pools": 2}]}
+LOAD = "poisson:rate=36,run_time=0.1,jobs=4000,mix=HIGH:1+LOW:3"
+
+
+@pytest.fixture
+def simulate(tmp_path, monkeypatch, capsys):
+    """Return a function that runs the command in a folder with two configurations."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    (tmp_path / "first.toml").write_text(SCALING)
+    (tmp_path / "second.toml").write_text(SCALING.replace("max_pools = 8", "min_pools = 8"))
+
+    def run(*words):
+        status = command.main(["simulate", *map(str, words)])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_the_figures_are_those_of_the_simulator():
+    """A table that counts on its own would be one more thing to believe."""
+    played = play(synthetic(LOAD, 1), CONFIG)
+    simulator = Simulator.from_config(CONFIG)
+    jobs = [
+        simulator.submit(run_time, at=at, priority=kind.priority) for at, run_time, kind in synthetic(LOAD, 1)
+    ]
+    statistics = simulator.run()
+
+    assert statistics == played.statistics
+    for priority, tally in played.measures.classes.items():
+        own = [job for job in jobs if job.priority == priority]
+        assert statistics.wait(priority=priority) == tally.wait
+        assert max(job.waited for job in own) == tally.longest_wait
+        slowdowns = [(job.ended_at - job.submitted_at) / max(job.run_time, 1e-3) for job in own]
+        assert max(slowdowns) == pytest.approx(tally.highest_slowdown)
+        assert sum(slowdowns) / len(own) == pytest.approx(1 + tally.slowdown.mean, rel=1e-3)
+    assert statistics.wait().total == pytest.approx(played.measures.depth.area(played.length))  # Little's law
+    assert 4 * statistics.time == pytest.approx(played.paid)
+
+
+def test_pools_that_come_and_go_are_counted_and_paid():
+    """What scaling saves is the difference of two such sums."""
+    load = synthetic("bursts:low=2,high=100,run_time=0.1,every=30,lasts=5,length=120", 1)
+    group = {**CONFIG["groups"][0], "min_pools": 1, "max_pools": 8}
+    played = play(load, {"groups": [group]}, start_up=0.5)
+    simulator = Simulator.from_config({"groups": [group]}, start_up=0.5)
+    simulator.source((at, run_time) for at, run_time, _ in load)
+    paid = {"io-1": 0.0}
+    counts = {"PoolAdded": 1, "PoolStopped": 0}
+    seen = {}
+
+    def observe(event):
+        name = type(event).__name__
+        if event.time <= played.length:
+            if name in counts:
+                counts[name] += 1
+                paid[event.pool] = event.time - paid.get(event.pool, 0.0)
+            if name == "ScalingDecided":
+                seen[event.action] = seen.get(event.action, 0) + 1
+
+    simulator.observe(observe)
+    simulator.run(until=played.length)
+    alive = {pool.pool_id: pool.started_at for pool in simulator.pools()}
+    total = sum(seconds for pool, seconds in paid.items() if pool not in alive)
+    total += sum(played.length - since for since in alive.values())
+
+    assert counts["PoolStopped"] > 2
+    assert 2 * total == pytest.approx(played.paid)
+    assert seen == dict(played.measures.decisions)
+    assert counts["PoolAdded"] - counts["PoolStopped"] == played.measures.pools["io"].value
+
+
+def test_only_jobs_alive_are_held():
+    """A million jobs pass through the memory of a few."""
+    held = []
+
+    def look(share, now):
+        held.append(sum(isinstance(thing, MeasuredJob) for thing in gc.get_objects()))
+        return False
+
+    played = play(synthetic("poisson:rate=30,run_time=0.1,jobs=8000", 1), CONFIG, look=look)
+
+    assert 8_000 == played.statistics.succeeded
+    assert len(held) > 5
+    assert max(held) < 100
+
+
+def test_times_divided_make_the_same_run_faster():
+    """A month can be played as a day, when the report says so."""
+    load = synthetic("poisson:rate=1,run_time=3,jobs=1000", 1)
+
+    once, faster = play(load, CONFIG), play(load, CONFIG, faster=10)
+
+    assert once.length == pytest.approx(faster.length * 10)
+    assert once.statistics.wait().mean == pytest.approx(faster.statistics.wait().mean * 10)
+
+
+def test_the_table_fits_a_terminal(simulate):
+    """80 columns are what a terminal has, and a broken table is read wrongly."""
+    status, out, err = simulate(LOAD, "--config", "first.toml", "--config", "second.toml", "--target", 0.1)
+
+    assert (0, "") == (status, err)
+    assert max(map(len, out.splitlines())) <= 80
+    for word in (
+        "HIGH 10",
+        "LOW 30",
+        "all ",
+        "pools io",
+        "slot-seconds",
+        "decisions",
+        "target",
+        "side by side",
+        "95 % interval",
+    ):
+        assert word in out
+
+
+def test_json_says_the_same_and_more(simulate):
+    """Programs compare configurations night after night."""
+    _, out, _ = simulate(LOAD, "--config", "first.toml", "--target", 0.1, "--seed", 3, "--json")
+    told = json.loads(out)
+    played = play(synthetic(LOAD, 3), "first.toml", seed=3)
+
+    (run,) = told["runs"]
+    assert {"HIGH 10", "LOW 30", "all"} == set(run["classes"])
+    assert played.every.wait.mean == run["classes"]["all"]["wait"]["mean"]
+    assert 4_000 == run["jobs"]["succeeded"]
+    assert played.slot_seconds == run["slot_seconds"]
+    assert (run["classes"]["all"]["wait"]["p99"] <= 0.1) is run["target_met"]
+
+
+class _Page(HTMLParser):
+    """Collects what a page would fetch, and whether its elements are closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.fetched, self.drawings, self.open = [], 0, []
+
+    def handle_starttag(self, tag, attributes):
+        self.fetched += [value for name, value in attributes if name in ("src", "href", "action")]
+        self.drawings += tag == "svg" and ("role", "img") in attributes
+        if tag not in ("meta", "path", "html", "body"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in ("path", "html", "body"):
+            assert tag == self.open.pop()
+
+
+def test_the_page_stands_alone(simulate, tmp_path):
+    """A report is mailed and kept; in a year its server is gone."""
+    (tmp_path / "<b>.toml").write_text(SCALING)
+    status, _, _ = simulate(
+        LOAD, "--config", "<b>.toml", "--config", "second.toml", "--html", "out.html", "--target", 0.05
+    )
+
+    text = (tmp_path / "out.html").read_text(encoding="utf-8")
+    page = _Page()
+    page.feed(text)
+    assert 0 == status
+    assert ([], 3, []) == (page.fetched, page.drawings, page.open)
+    assert "url(" not in text
+    assert "<b>" not in text
+    assert 'class="mark"' in text
+    assert "nan" not in re.sub(r"[a-z]+nan|nan[a-z]+", "", text)
+
+
+def test_a_load_that_never_waits_can_be_drawn(simulate, tmp_path):
+    """The best result of all is a drawing without a line."""
+    status, out, _ = simulate(
+        "poisson:rate=1,run_time=0,jobs=3", "--config", "second.toml", "--html", "out.html"
+    )
+
+    assert 0 == status
+    assert "3 succeeded" in out
+
+
+def test_the_fewest_pools_are_found():
+    """Somebody has to decide on a number, and trying each by hand takes an afternoon."""
+    load = synthetic("poisson:rate=100,run_time=0.1,jobs=3000", 1)
+
+    def wait(pools):
+        return play(load, fixed(CONFIG, "io", pools)).every.wait.quantile(0.99)
+
+    best = fewest(lambda config, _: play(load, config), CONFIG, "io", 0.1)
+
+    assert best is not None
+    found = best.measures.pools["io"].most
+    assert wait(found) <= 0.1 < wait(found - 1)
+
+
+def test_where_pools_do_not_help_that_is_told(simulate, tmp_path):
+    """A limit, not the pools, may be what jobs wait for; the search must end all the same."""
+    (tmp_path / "limited.toml").write_text(SCALING + "[[limits]]\ntenant = 'ann'\nconcurrency = 1\n")
+    (tmp_path / "log.csv").write_text("arrival,run_time,tenant\n" + "1,1,ann\n" * 20)
+
+    status, out, _ = simulate("log.csv", "--config", "limited.toml", "--fewest", "--target", 0.1)
+
+    assert 0 == status
+    assert "it is not for want of pools" in " ".join(out.split())
+
+
+def test_a_search_shows_the_best_beside_the_configuration(simulate):
+    """What scaling saves is seen only beside what it replaces."""
+    _, out, _ = simulate(LOAD, "--config", "first.toml", "--fewest", "--target", 0.2)
+
+    assert re.search(r"\d fixed pools of io are the fewest that keep the p99 wait at 200 ms", out)
+    assert "second: first.toml with" in out
+
+
+def test_bad_rows_are_told_with_their_lines(simulate, tmp_path):
+    """A report on half of a log must not look like one on all of it."""
+    (tmp_path / "log.csv").write_text("arrival,run_time\n1,1\n2,x\n3,-1\n4,1\n")
+
+    status, out, _ = simulate("log.csv", "--config", "first.toml")
+
+    assert 0 == status
+    assert "log.csv, 2 jobs" in out
+    assert (
+        "2 bad rows were left out:\n  line 3: run_time is 'x', not a number\n  line 4: run_time is -1, below 0"
+        in out
+    )
+
+
+def test_strict_stops_at_the_first_bad_row(simulate, tmp_path):
+    """In a build, a log that has changed its form is to fail."""
+    (tmp_path / "log.csv").write_text("arrival,run_time\n1,1\n2,x\n")
+
+    status, out, err = simulate("log.csv", "--config", "first.toml", "--strict")
+
+    assert (1, "") == (status, out)
+    assert "log.csv, line 3: run_time is 'x'" in err
+
+
+def test_an_interrupt_tells_what_was_computed(simulate, monkeypatch):
+    """Nobody waits an hour and then throws away the first half."""
+    looks = []
+
+    def share(self):
+        looks.append(self.good)
+        if len(looks) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return 0.5
+
+    monkeypatch.setattr("scheduler._simulate.arrivals.Synthetic.share", share)
+    before = signal.getsignal(signal.SIGINT)
+    status, out, err = simulate(
+        "poisson:rate=30,run_time=0.1,jobs=100000", "--config", "second.toml", "--config", "first.toml"
+    )
+
+    assert 130 == status
+    assert "interrupted" in err
+    assert f"poisson:rate=30,run_time=0.1,jobs=100000, {2 * LOOK_EVERY + 1:,} jobs" in out
+    assert "interrupted  at" in out
+    assert "first.toml" not in out  # it was never played
+    assert before is signal.getsignal(signal.SIGINT)
+
+
+def test_an_interrupt_is_heard_while_the_rest_is_worked_off():
+    """A load that is too much has all its jobs come in a moment, and they go on for hours."""
+
+    def look(share, now):
+        return share == 1  # all have come
+
+    played = play(synthetic("poisson:rate=1e6,run_time=0.1,jobs=5000", 1), CONFIG, look=look)
+
+    assert played.interrupted
+    assert LOOK_EVERY == played.statistics.succeeded
+    assert 5_000 == played.statistics.submitted
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["none.csv"], "there is no such file"),
+        (["poison:rate=1"], "did you mean 'poisson'"),
+        ([LOAD, "--columns", "arrival=at"], "are for logs"),
+        ([LOAD, "--config", "second.toml", "--config", "first.toml"], "once or twice"),
+        ([LOAD, "--fewest"], "--fewest needs --target"),
+        ([LOAD, "--fewest", "net", "--target", 1], "name one: --fewest GROUP. There are io"),
+        ([LOAD, "--config", "second.toml", "--fewest", "--target", 1], "give --config once"),
+        ([LOAD, "--html", "no/where.html"], "no/where.html: No such file"),
+    ],
+)
+def test_what_cannot_be_played_is_said_with_the_remedy(simulate, words, why):
+    """A command is learned from what it says when it is used wrongly."""
+    status, _, err = simulate(*words, "--config", "first.toml")
+
+    assert 2 == status
+    assert why in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[groups", "wrong.toml: is no TOML"),
+        (
+            "[scheduler]\ncapcity = 1\n",
+            "wrong.toml: scheduler.capcity: there is no such key; did you mean 'capacity'",
+        ),
+        (
+            '[[groups]]\nname = "io"\npool = {kind = "process", slots = 1}\n',
+            "wrong.toml has no pools for a job of poisson:",
+        ),
+    ],
+)
+def test_a_wrong_configuration_is_said_with_its_key(simulate, tmp_path, text, why):
+    """It is the file that is to be deployed, so this is the first time that anybody reads it."""
+    (tmp_path / "wrong.toml").write_text(text)
+
+    status, _, err = simulate(LOAD, "--config", "wrong.toml")
+
+    assert 2 == status
+    assert why in err
+
+
+def test_equal_configurations_do_not_differ():
+    """An interval that leaves out 0 for the same thing twice would find differences everywhere."""
+    load = synthetic(LOAD, 1)
+
+    comparison = compared(play(load, CONFIG), play(load, CONFIG))
+
+    assert comparison.batches >= 20
+    assert {0.0} == {each.difference for each in comparison.differences}
+    assert not any(each.sure for each in comparison.differences)
+
+
+def test_an_interval_holds_the_truth_as_often_as_it_says():
+    """95 % is a promise: of thirty loads, some two miss the difference that all of them together show."""
+    group = CONFIG["groups"][0]
+    small, large = CONFIG, {"groups": [{**group, "pool": {"kind": "thread", "slots": 3}}]}
+    found = []
+    for seed in range(30):
+        load = synthetic("poisson:rate=24,run_time=0.1,jobs=700", seed)
+        found.append(compared(play(load, small), play(load, large)).differences[0])
+    truth = sum(each.difference for each in found) / len(found)
+
+    assert truth < 0
+    assert sum(abs(each.difference - truth) <= each.half_width for each in found) >= 25
+
+
+def test_common_jobs_make_the_interval_narrower():
+    """Different jobs for each would show chance first, and the configurations last."""
+    group = CONFIG["groups"][0]
+    larger = {"groups": [{**group, "min_pools": 3}]}
+    load, other = (synthetic("pareto:rate=30,run_time=0.1,jobs=8000", seed) for seed in (1, 2))
+    first = play(load, CONFIG)
+
+    common = compared(first, play(load, larger)).differences[0]
+    apart = compared(play(load, CONFIG), play(other, larger)).differences[0]
+
+    assert common.half_width < apart.half_width
+
+
+@pytest.mark.parametrize(("freedom", "table"), [(4, 2.776), (9, 2.262), (19, 2.093), (39, 2.023)])
+def test_students_t_is_that_of_the_tables(freedom, table):
+    """The width of every interval hangs on it."""
+    assert table == pytest.approx(student(freedom), rel=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (5e-5, "50 µs"),
+        (0.0125, "12.5 ms"),
+        (1, "1 s"),
+        (119, "119 s"),
+        (600, "10 min"),
+        (1e5, "27.8 h"),
+        (5e7, "13,889 h"),
+    ],
+)
+def test_seconds_are_said_in_a_unit_that_can_be_read(value, text):
+    """0.0000125 and 100000 are both misread."""
+    assert text == seconds(value)
+
+
+def test_numbers_have_three_digits_or_commas():
+    """Eleven digits say nothing more, and 1e+03 says less."""
+    assert ["0", "0.0312", "3.14", "999", "1,000", "123,457"] == [
+        digits(value) for value in (0, 0.03123, 3.14159, 999.4, 999.6, 123456.7)
+    ]
+
+
+def test_a_log_is_played_with_its_classes(tmp_path):
+    """The classes of the log are what the configuration treats differently."""
+    path = tmp_path / "a.csv"
+    path.write_text("arrival,run_time,priority\n" + "".join(f"{n},3,{10 * (n % 2)}\n" for n in range(200)))
+
+    played = play(Trace(path), {"groups": [{"name": "one", "pool": {"kind": "thread", "slots": 2}}]})
+
+    assert {0, 10} == set(played.measures.classes)
+    assert played.measures.classes[0].wait.mean < played.measures.classes[10].wait.mean
+
+
+def test_jobs_turned_away_keep_the_pairs_in_step():
+    """A configuration that turns every third job away must be compared by the jobs that came, not by those it took."""
+    load = synthetic("poisson:rate=100,run_time=0.1,jobs=4000", 1)
+    strict = {**CONFIG, "scheduler": {"capacity": 5, "admission": "reject"}}
+
+    one, other = play(load, strict), play(load, CONFIG)
+
+    assert one.statistics.rejected > 500
+    assert one.measures.batches.size == other.measures.batches.size
+    assert len(one.measures.batches.tallies) == len(other.measures.batches.tallies)
+    assert compared(one, other).batches >= 20
