@@ -319,6 +319,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "invariants": invariant_table,
     "command": command_help,
     "command plugins": lambda: command_help("plugins"),
+    "command simulate": lambda: command_help("simulate"),
     "names": name_table,
     "signatures of policies": lambda: signatures(*_values(policies, "key", "admit", "choose", "retry_after")),
     "signatures of pools": lambda: signatures(*_values(pools, "open")),

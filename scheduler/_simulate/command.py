@@ -108,6 +108,8 @@ def run(given: argparse.Namespace) -> int:
         return _failed(str(error), _BAD_ROW)
     except OSError as error:
         return _failed(f"{error.filename}: {error.strerror}" if error.filename else str(error), _WRONG)
+    except KeyboardInterrupt:
+        return _failed("interrupted twice: nothing is told", _INTERRUPTED)
     except (TraceError, SchedulerError) as error:
         return _failed(str(error), _WRONG)
     if report.interrupted:

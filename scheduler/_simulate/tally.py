@@ -6,10 +6,10 @@ from .._core.statistics import EMPTY, FOLD_AT, Histogram, Meter
 
 #: Spans in which a series is kept; when they are full, neighbours are thrown together.
 SPANS = 512
-#: Batches of jobs are kept between half as many and so many (Schmeiser 1982: more than 30 help little).
-BATCHES = 40
-#: Jobs of a batch in the beginning.
-BATCH = 32
+#: Batches of jobs are kept between half as many and so many (Schmeiser 1982: few and large ones cover best).
+BATCHES = 24
+#: Jobs of a batch in the beginning; means of smaller ones are too alike from one to the next.
+BATCH = 128
 
 
 class Tally:

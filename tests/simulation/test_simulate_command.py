@@ -284,6 +284,21 @@ def test_an_interrupt_tells_what_was_computed(simulate, monkeypatch):
     assert before is signal.getsignal(signal.SIGINT)
 
 
+def test_a_second_interrupt_stops_at_once(simulate, monkeypatch):
+    """Who presses twice does not want a table."""
+
+    def share(self):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("scheduler._simulate.arrivals.Synthetic.share", share)
+    status, out, err = simulate(LOAD, "--config", "first.toml")
+
+    assert (130, "") == (status, out)
+    assert "interrupted" in err
+    assert signal.default_int_handler is signal.getsignal(signal.SIGINT)
+
+
 def test_an_interrupt_is_heard_while_the_rest_is_worked_off():
     """A load that is too much has all its jobs come in a moment, and they go on for hours."""
 
@@ -293,7 +308,7 @@ def test_an_interrupt_is_heard_while_the_rest_is_worked_off():
     played = play(synthetic("poisson:rate=1e6,run_time=0.1,jobs=5000", 1), CONFIG, look=look)
 
     assert played.interrupted
-    assert LOOK_EVERY == played.statistics.succeeded
+    assert LOOK_EVERY <= played.statistics.succeeded < LOOK_EVERY + 10
     assert 5_000 == played.statistics.submitted
 
 
@@ -349,7 +364,7 @@ def test_equal_configurations_do_not_differ():
 
     comparison = compared(play(load, CONFIG), play(load, CONFIG))
 
-    assert comparison.batches >= 20
+    assert comparison.batches >= 12
     assert {0.0} == {each.difference for each in comparison.differences}
     assert not any(each.sure for each in comparison.differences)
 
@@ -360,7 +375,7 @@ def test_an_interval_holds_the_truth_as_often_as_it_says():
     small, large = CONFIG, {"groups": [{**group, "pool": {"kind": "thread", "slots": 3}}]}
     found = []
     for seed in range(30):
-        load = synthetic("poisson:rate=24,run_time=0.1,jobs=700", seed)
+        load = synthetic("poisson:rate=24,run_time=0.1,jobs=1500", seed)
         found.append(compared(play(load, small), play(load, large)).differences[0])
     truth = sum(each.difference for each in found) / len(found)
 
@@ -433,4 +448,4 @@ def test_jobs_turned_away_keep_the_pairs_in_step():
     assert one.statistics.rejected > 500
     assert one.measures.batches.size == other.measures.batches.size
     assert len(one.measures.batches.tallies) == len(other.measures.batches.tallies)
-    assert compared(one, other).batches >= 20
+    assert compared(one, other).batches >= 12
