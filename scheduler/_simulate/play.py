@@ -109,7 +109,9 @@ class MeasuredSimulator(Simulator):
     def _arrive(self, job: SimulatedJob, jobs: Any, now: float) -> None:
         super()._arrive(job, jobs, now)
         assert self.measures is not None
-        self.measures.depth.note(now, self.core.queue.held)
+        held, depth = self.core.queue.held, self.measures.depth
+        if held != depth.value:
+            depth.note(now, held)
 
     def _start(self, slot: Slot, job: Any, now: float) -> None:
         super()._start(slot, job, now)
@@ -123,7 +125,9 @@ class MeasuredSimulator(Simulator):
                 tally = measures.classes[priority] = Tally()
             tally.waited(waited)
             measures.batches.of(job.number).waited(waited)
-        measures.depth.note(now, self.core.queue.held)
+        held, depth = self.core.queue.held, measures.depth
+        if held != depth.value:
+            depth.note(now, held)
 
     def _finish(self, ended: tuple[Slot, Any, int], now: float) -> None:
         super()._finish(ended, now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import io
 import json
 import math
 import reprlib
@@ -134,7 +135,7 @@ class Trace:
             self._raw = binary
             if self._gz:
                 binary = cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=self._raw)))
-            lines = (line.decode("utf-8-sig", "replace") for line in binary)
+            lines = io.TextIOWrapper(binary, "utf-8-sig", errors="replace", newline="")
             try:
                 yield from self._from_zero(self._sorted(self._parsed(lines)))
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -247,10 +248,14 @@ class Trace:
         kinds = self._kinds
 
         def fields(row: Any) -> Arrival:
-            at = _moment(row[at_key]) * at_factor
-            run_time = _number(row[run_key], "run_time") * run_factor
-            if run_time < 0:
-                raise ValueError(f"run_time is {run_time:g}, below 0")
+            try:  # nearly always
+                at, run_time = float(row[at_key]), float(row[run_key])
+            except (TypeError, ValueError):
+                at, run_time = _moment(row[at_key]), _number(row[run_key], "run_time")
+            at *= at_factor
+            run_time *= run_factor
+            if not (-math.inf < at < math.inf and 0 <= run_time < math.inf):
+                _refuse(at, run_time)
             values = tuple(None if key is None else row[key] for key in rest)
             try:
                 return at, run_time, kinds[values]
@@ -291,6 +296,15 @@ def _rows(reader: Any) -> Iterator[list[str] | csv.Error]:
             return
         except csv.Error as error:
             yield error
+
+
+def _refuse(at: float, run_time: float) -> None:
+    """Raise ValueError that says which of the two is out of bounds."""
+    if not math.isfinite(at):
+        raise ValueError(f"arrival is {at}, not a finite number")
+    if run_time < 0:
+        raise ValueError(f"run_time is {run_time:g}, below 0")
+    raise ValueError(f"run_time is {run_time}, not a finite number")
 
 
 def _number(value: Any, what: str) -> float:
