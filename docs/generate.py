@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import Any
 
 import attrs
+from plot_backoffs import backoff_drawing
 
 import policies
 import pools
@@ -329,7 +330,11 @@ BLOCKS: dict[str, Callable[[], str]] = {
     },
     **{f"rooms of {package}": (lambda package=package: room_table(package)) for package in PACKAGES},
 }
-DRAWINGS = {"reference/job-states.svg": job_drawing, "reference/pool-states.svg": pool_drawing}
+DRAWINGS = {
+    "reference/job-states.svg": job_drawing,
+    "reference/pool-states.svg": pool_drawing,
+    "how-to/backoffs.svg": backoff_drawing,
+}
 MARKED = re.compile(r"(<!-- generated: (?P<name>[^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

@@ -5,7 +5,10 @@ ordering           `StrictPriority`, `Aging`, `EarliestDeadline`, `FairShare`
 admission          `Block`, `Reject`, `ShedLowest`, `CallerRuns`, `CoDel`
 routing            `Pack`, `LeastLoaded`, `RoundRobin`, `TwoRandomChoices`,
                    `PeakEwma`, `Affinity`
-retry              `NoRetry`, `FixedBackoff`, `ExponentialBackoff`
+retry              `NoRetry`, `FixedBackoff`, `LinearBackoff`, `ExponentialBackoff`,
+                   `DecorrelatedJitter`, `FibonacciBackoff`, `PolynomialBackoff`,
+                   `ScheduleBackoff`; made of others: `FirstMatch`, `HonourRetryAfter`;
+                   by other libraries' rules: `from_tenacity`, `like_stamina`
 scaling            `FixedPools`, `QueueDelay`, `TargetUtilization`, `SquareRootStaffing`
 =================  ===================================================
 
@@ -15,7 +18,17 @@ This package imports neither `scheduler` nor `pools`; a plug-in imports this pac
 
 from __future__ import annotations
 
+from .adapters import from_tenacity, like_stamina
 from .admission import Block, CallerRuns, CoDel, Reject, ShedLowest
+from .backoff import (
+    DecorrelatedJitter,
+    ExponentialBackoff,
+    FibonacciBackoff,
+    FixedBackoff,
+    LinearBackoff,
+    PolynomialBackoff,
+    ScheduleBackoff,
+)
 from .contracts import (
     Admission,
     AdmissionPolicy,
@@ -36,7 +49,8 @@ from .contracts import (
 )
 from .ordering import Aging, EarliestDeadline, FairShare, StrictPriority
 from .plugins import PluginError, load
-from .retry import ExponentialBackoff, FixedBackoff, NoRetry
+from .retry import FirstMatch, NoRetry
+from .retry_after import HonourRetryAfter
 from .routing import Affinity, LeastLoaded, Pack, PeakEwma, RoundRobin, TwoRandomChoices
 from .scaling import FixedPools, QueueDelay, SquareRootStaffing, TargetUtilization
 
@@ -51,21 +65,27 @@ __all__ = [
     "Block",
     "CallerRuns",
     "CoDel",
+    "DecorrelatedJitter",
     "EarliestDeadline",
     "ExponentialBackoff",
     "Failure",
     "FailureView",
     "FairShare",
+    "FibonacciBackoff",
+    "FirstMatch",
     "FixedBackoff",
     "FixedPools",
+    "HonourRetryAfter",
     "JobView",
     "LeastLoaded",
+    "LinearBackoff",
     "Load",
     "NoRetry",
     "OrderingPolicy",
     "Pack",
     "PeakEwma",
     "PluginError",
+    "PolynomialBackoff",
     "PoolView",
     "QueueDelay",
     "QueueView",
@@ -74,6 +94,7 @@ __all__ = [
     "RoundRobin",
     "RoutingPolicy",
     "ScalingPolicy",
+    "ScheduleBackoff",
     "SharingPolicy",
     "ShedLowest",
     "SquareRootStaffing",
@@ -82,5 +103,7 @@ __all__ = [
     "TwoRandomChoices",
     "Uniform",
     "Window",
+    "from_tenacity",
+    "like_stamina",
     "load",
 ]

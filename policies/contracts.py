@@ -134,6 +134,10 @@ class FailureView(Protocol):
     def last_delay(self) -> float | None:
         """Seconds of the backoff before this attempt; None before the first retry."""
 
+    @property
+    def rejected(self) -> bool:
+        """Whether it returned, and `retry_if_result` said no: `error` then has the `value`."""
+
 
 @attrs.frozen
 class Failure:
@@ -143,6 +147,7 @@ class Failure:
     error: BaseException
     elapsed: float = 0.0
     last_delay: float | None = None
+    rejected: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -341,7 +346,12 @@ class RoutingPolicy(Protocol):
 
 
 class RetryPolicy(Protocol):
-    """Decides whether a failed job gets another attempt, and how long it backs off."""
+    """Decides whether a failed job gets another attempt, and how long it backs off.
+
+    One that has an attribute `retry_if_result`, a function of a returned value, has the attempt fail for which it
+    says yes; the scheduler reads the attribute when it is given the policy. `attempts_max` and a method
+    ``in_time(failure, delay)`` are for policies that wrap this one: see `policies.FirstMatch`.
+    """
 
     def retry_after(self, failure: FailureView, uniform: Uniform) -> float | None:
         """Return seconds to wait before the next attempt, or None to give up."""

@@ -171,6 +171,7 @@ def _record(index: int, group: PoolGroup, routing: RoutingPolicy | None) -> Grou
         stuck_share=group.stuck_share,
         replacements_max=group.replacements_max,
         routing=_routing(group, routing),
+        retry=group.retry,
     )
 
 

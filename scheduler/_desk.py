@@ -203,6 +203,7 @@ class Desk(Turns):
 
     def line_for(self, options: JobOptions, *, coroutine: bool) -> Any:
         """Return the line of jobs like this, or None when no group may take them."""
+        self.judging = self.judging or options.judges
         return self.turn(lambda _now: line_for(self.core, options, coroutine=coroutine))
 
     def wait_drained(self, pool: PoolRecord, timeout: float | None) -> tuple[bool, tuple[int, ...]]:

@@ -28,6 +28,7 @@ from pools.contract import Call, CallAbandoned, Deliver, WorkerGone
 from ._core.books import Left, describe
 from ._core.deadlock import is_stuck
 from ._core.pool_table import PoolRecord, Slot
+from ._core.retrier import REJECTED
 from ._core.states import RUNNING, SUCCEEDED
 from ._current import holds_loop, local
 from ._desk import bounded, go_on
@@ -42,6 +43,7 @@ from ._errors import (
     WouldDeadlock,
 )
 from ._handle import JobHandle
+from ._judging import judged, judges
 from ._opening import Opening
 from ._turn import INSIDE, INSIDE_TORN, OUTSIDE, reentered
 
@@ -107,6 +109,7 @@ class Driver(Opening):
         """Return the function through which a pool reports outcomes and gets calls."""
         slots, core, acquire, release = pool.all_slots, self.core, self._acquire, self._release
         finish, refill, now, sleep = core.finish, core.refill, self.now, time.sleep
+        group_judges = judges(pool.group)
 
         def deliver(slot: int, value: object, error: BaseException | None) -> Call | None:
             bound = slots[slot]
@@ -118,6 +121,10 @@ class Driver(Opening):
             try:
                 if error is not None:
                     error = self.blame(error, bound)
+                elif self.judging and job is not None and (group_judges or job.options.judges):
+                    error = judged(job, bound, value)
+                    if error is not None:
+                        value = REJECTED
                 while not acquire(False):  # see `_lock`
                     sleep(0)
                 self._busy = True
@@ -274,9 +281,13 @@ class Driver(Opening):
 
     def _run_in_caller(self, job: JobHandle[Any], slot: Slot) -> None:
         outer = local.slot
-        value, failure = None, None
+        value: object = None
+        failure: BaseException | None = None
         try:
             value = job.run()
+            if job.options.judges:
+                failure = judged(job, slot, value)
+                value = value if failure is None else REJECTED
         except BaseException as error:
             failure = self.blame(error, slot)
         local.slot = outer

@@ -38,6 +38,15 @@ class DeadlineExceeded(SchedulerError, TimeoutError):
     """The job did not settle within ``deadline`` seconds of its submission."""
 
 
+class ResultRejected(SchedulerError):
+    """The call returned what the retry policy's `retry_if_result` rejects, and there is no further attempt.
+
+    `value` is what it returned. When the function itself raised, its error is the cause.
+    """
+
+    value: object = None
+
+
 class JobShed(SchedulerError):
     """The job was accepted and later evicted by the admission policy."""
 

@@ -52,6 +52,7 @@ def checked(base: JobOptions, given: Options) -> JobOptions:
         check_seconds("delay", changes["delay"])
     if "retry" in changes:
         changes["retry"] = check_retry(changes["retry"])
+        changes["own_retry"] = True  # "never" is an answer too: no group overrides it
     for name in ("tenant", "affinity", "name"):
         if changes.get(name) is not None and not isinstance(changes[name], str):
             raise TypeError(f"{name}= must be a string or None, not {reprlib.repr(changes[name])}")
@@ -90,11 +91,17 @@ def check_seconds(name: str, value: object, *, above_zero: bool = False) -> floa
     return value
 
 
-def check_retry(value: Any) -> RetryPolicy | None:
+def check_retry(value: Any, where: str = "retry") -> RetryPolicy | None:
     """Return a retry policy, None for the one that never retries."""
     if value is None or isinstance(value, NoRetry):
         return None
-    need_method("retry", value, "retry_after")
+    need_method(where, value, "retry_after")
+    rejects = getattr(value, "retry_if_result", None)
+    if rejects is not None and not callable(rejects):
+        raise TypeError(
+            f"{where}={type(value).__name__}().retry_if_result must be a function of the returned value or None, "
+            f"not {reprlib.repr(rejects)}"
+        )
     policy: RetryPolicy = value
     return policy
 

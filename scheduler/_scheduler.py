@@ -63,7 +63,7 @@ class Scheduler(Submitter):
 
     `capacity` bounds the jobs that wait (default 1,048,576); `admission` says what happens beyond
     (default `Block`), `ordering` who goes first (`StrictPriority`), `routing` which pool of a group
-    (`Pack` where the group scales, else `LeastLoaded`), `retry` what happens to failures (`NoRetry`),
+    (`Pack` where the group scales, else `LeastLoaded`), `retry` what happens to failures of jobs and groups without a policy of their own (`NoRetry`),
     `limits` how many jobs of a tenant or tag may run at once or start a second (`Limit`; none).
     `seed` fixes the dice.
     `check_invariants` checks the whole state in every eventful turn: slow, for debugging.

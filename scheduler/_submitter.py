@@ -149,7 +149,7 @@ class Submitter(Executor):
 
         `priority` (lower is sooner), `tags` (a group must offer all of them), `run_timeout` (bounds
         one attempt's run), `queue_timeout` (the wait before the first start), `deadline` (everything
-        from submit to settle), `delay` (postpones the first start), `retry` (a policy), `tenant`,
+        from submit to settle), `delay` (postpones the first start), `retry` (a policy; `NoRetry()` or None: never), `tenant`,
         `affinity` (the key of `policies.Affinity`), `name`. All durations are seconds. Raises NoEligiblePool when no group offers the tags.
         Cost: 10 µs; keep the submitter.
         """

@@ -32,6 +32,7 @@ from ._core.states import CANCELLED, SUCCEEDED
 from ._current import local
 from ._errors import SchedulerError
 from ._handle import JobHandle
+from ._judging import judges
 from ._lock import as_condition
 from ._observers import Observers
 from ._relay import Relay
@@ -80,6 +81,8 @@ class Turns(ABC):
         #: What exceptions have torn and that is still to be made good: the arguments of `_pay`.
         self.debts: list[tuple[Any, Any, Left | None, BaseException, int]] = []
         self._door: dict[Job, Any] = {}
+        #: Some policy looks at what calls return: never False again.
+        self.judging = any(map(judges, core.pools.groups.values()))
         self._draining: dict[PoolRecord, list[Callable[[], None]]] = {}
         self._idle_watchers: list[Callable[[], None]] = []
         self._alarm = Alarm(self.ring, self.now, f"two-tier-scheduler-{name}-alarm")

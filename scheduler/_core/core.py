@@ -159,7 +159,7 @@ class Core(Ahead):
             )
         )
         asked = place.interrupted is not None
-        delay = None if asked else self.retry_delay(job, error, now)
+        delay = None if asked else self.retry_delay(job, place, error, now)
         self._outlive(job, error, now)
         if delay is not None:
             self.back_off(job, error, delay, now)

@@ -51,6 +51,10 @@ class JobOptions:
     tenant: str | None = None
     affinity: str | None = None
     name: str | None = None
+    #: The job's own policy, which no group overrides; else `retry` is the scheduler's.
+    own_retry: bool = False
+    #: Its policy looks at what calls return.
+    judges: bool = attrs.field(init=False, repr=False, eq=False)
     #: Nothing here needs a timer before the first start, or ever: the hot path asks only these.
     plain: bool = attrs.field(init=False, repr=False, eq=False)
     untimed: bool = attrs.field(init=False, repr=False, eq=False)
@@ -59,6 +63,7 @@ class JobOptions:
         plain = self.queue_timeout is None and self.deadline is None and not self.delay
         object.__setattr__(self, "plain", plain)
         object.__setattr__(self, "untimed", plain and self.run_timeout is None)
+        object.__setattr__(self, "judges", getattr(self.retry, "retry_if_result", None) is not None)
 
 
 @attrs.frozen(kw_only=True)

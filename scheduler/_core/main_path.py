@@ -18,6 +18,7 @@ from . import events
 from .books import Books
 from .job import Attempt, Job, Line
 from .pool_table import Slot
+from .retrier import REJECTED
 from .states import (
     BACKING_OFF,
     CANCELLED,
@@ -211,7 +212,7 @@ class MainPath(Books, ABC):
         if self.shares is not None:
             self.shares.ended(job, now)
         if error is not None:
-            self._failed(job, slot, error, now)
+            self._failed(job, slot, error, now, rejected=value is REJECTED)
             slot.job = None
             if job.line.limits and (self.lots.release(job.line) or self.gate.door):
                 self._room_came(now)
@@ -269,23 +270,22 @@ class MainPath(Books, ABC):
         self.stop_if_empty(pool, now)
         return None
 
-    def _failed(self, job: Job, slot: Slot, error: BaseException, now: float) -> None:
+    def _failed(self, job: Job, slot: Slot, error: BaseException, now: float, *, rejected: bool) -> None:
         self.timers.disarm(job, TimerKind.RUN_TIMEOUT)
         if slot.interrupted is not None:
-            state = CANCELLED if isinstance(error, JobInterrupted) else FAILED
-            self.settle(job, state, error, now)
+            self.settle(job, CANCELLED if isinstance(error, JobInterrupted) else FAILED, error, now)
             return
-        delay = self.retry_delay(job, error, now)
+        delay = self.retry_delay(job, slot, error, now, rejected=rejected)
         if delay is None:
             self.settle(job, FAILED, error, now)
         else:
             self.back_off(job, error, delay, now)
 
-    def retry_delay(self, job: Job, error: BaseException, now: float) -> float | None:
-        """Return seconds until the job's next attempt, or None when this failure is final."""
-        if not self.retrying or job.options.retry is None:
-            return None
-        return self.retrier.ask(job, error, now)
+    def retry_delay(
+        self, job: Job, slot: Slot, error: BaseException, now: float, *, rejected: bool = False
+    ) -> float | None:
+        """Return seconds until the next attempt of a job that failed in `slot`, or None when that is final."""
+        return self.retrier.ask(job, slot, error, now, rejected=rejected) if self.retrying else None
 
     def back_off(self, job: Job, error: BaseException, delay: float, now: float) -> None:
         """Let a job whose attempt failed wait for its next one; it holds no slot and keeps its key."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from policies.contracts import RoutingPolicy, ScalingPolicy
+from policies.contracts import RetryPolicy, RoutingPolicy, ScalingPolicy
 
 from .job import Job, Line
 from .states import POOL_TRANSITIONS, RUNNING, PoolState
@@ -170,6 +170,8 @@ class GroupRecord:
     replacements_max: int = 2
     #: Which of its pools; None: as the dispatcher is told.
     routing: RoutingPolicy | None = None
+    #: Decides on failures here of jobs without a policy of their own; None: as the scheduler's does.
+    retry: RetryPolicy | None = None
     #: Seconds in which run times fade that the routing policy looks at; None if it does not.
     decay: float | None = None
     pools: list[PoolRecord] = attrs.Factory(list)

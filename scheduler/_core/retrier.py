@@ -6,9 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from policies.checks import is_finite
-from policies.contracts import Failure, Uniform
+from policies.contracts import Failure, RetryPolicy, Uniform
 
 from .job import Job
+from .pool_table import Slot
+
+#: Stands for the value of an attempt that returned, and whose error is a rejection. A call may also raise an
+#: error of that class, another job's, and that is a failure like any other.
+REJECTED = object()
 
 
 class Retrier:
@@ -24,13 +29,17 @@ class Retrier:
         self._uniform = uniform
         self._policy_failed = policy_failed
 
-    def ask(self, job: Job, error: BaseException, now: float) -> float | None:
-        """Return seconds to back off, or None to give up.
+    def ask(self, job: Job, slot: Slot, error: BaseException, now: float, *, rejected: bool) -> float | None:
+        """Return seconds to back off after what failed in `slot`, or None to give up.
 
-        A policy that raises, or answers nonsense, gives up; its error becomes the cause of the job's.
+        `rejected` says that it returned, and that the error is what became of its value. A policy that raises,
+        or answers nonsense, gives up; its error becomes the cause of the job's.
         """
-        policy = job.options.retry
+        policy = policy_of(job, slot)
         if policy is None:
+            return None
+        if rejected and error.__cause__ is not None:  # its function raised: the value may be a success
+            self._policy_failed("retry", policy, error.__cause__, "give up")
             return None
         extra = job.extra
         first_start = job.started_at
@@ -41,6 +50,7 @@ class Retrier:
             error=error,
             elapsed=now - first_start,
             last_delay=None if extra is None else extra.last_delay,
+            rejected=rejected,
         )
         try:
             delay = policy.retry_after(failure, self._uniform)
@@ -53,6 +63,13 @@ class Retrier:
             give_cause(error, broken)
             self._policy_failed("retry", policy, broken, "give up")
             return None
+
+
+def policy_of(job: Job, slot: Slot) -> RetryPolicy | None:
+    """Return who decides on what failed in a slot: the job's own policy, the group's, or the scheduler's."""
+    options = job.options
+    of_group = None if options.own_retry else slot.pool.group.retry
+    return options.retry if of_group is None else of_group
 
 
 def give_cause(error: BaseException, cause: BaseException) -> None:

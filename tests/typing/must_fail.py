@@ -7,6 +7,7 @@ from concurrent.futures import Future
 
 from policies import (
     AdmissionPolicy,
+    ExponentialBackoff,
     FailureView,
     JobView,
     OrderingPolicy,
@@ -140,6 +141,12 @@ class AnswersInWords:
 
     def choose(self, job: JobView, pools: Sequence[PoolView], uniform: Uniform) -> str:
         return pools[0].pool_id
+
+
+def settings_of_retries_have_types() -> None:
+    ExponentialBackoff(jitter="some")  # type: ignore[arg-type]
+    ExponentialBackoff(retry_if_result=503)  # type: ignore[arg-type]
+    PoolGroup("io", ThreadPool(slots=4), retry=3)  # type: ignore[arg-type]
 
 
 class TakesNoDice:

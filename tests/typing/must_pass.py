@@ -13,15 +13,22 @@ from typing import TypeVar, assert_type
 from policies import (
     Admission,
     AdmissionPolicy,
+    ExponentialBackoff,
     FailureView,
+    FirstMatch,
+    FixedBackoff,
+    HonourRetryAfter,
     JobView,
+    NoRetry,
     OrderingPolicy,
     PoolView,
     QueueView,
     RetryPolicy,
     RoutingPolicy,
     ScalingPolicy,
+    ScheduleBackoff,
     Uniform,
+    like_stamina,
     load,
 )
 from pools import AsyncioPool, ThreadPool
@@ -188,6 +195,21 @@ class TenantsFirst:
 
 def an_asyncio_pool_takes_a_factory_of_loops() -> None:
     Scheduler(PoolGroup("net", AsyncioPool(slots=100, loop_factory=asyncio.new_event_loop, lag_limit=None)))
+
+
+def retries_are_put_together(patient: RetryPolicy, busy: dict[type[ConnectionError], FixedBackoff]) -> None:
+    def is_busy(error: OSError) -> bool:
+        return error.errno == 16
+
+    FirstMatch({ConnectionError: patient, (KeyError, IndexError): None}, otherwise=NoRetry())
+    FirstMatch(busy)
+    whole: RetryPolicy = HonourRetryAfter(FirstMatch([(OSError, patient)], by_cause=True), ceiling=60)
+    ExponentialBackoff(
+        jitter="equal", retry_on=(OSError, is_busy), give_up_on=is_busy, retry_if_result=callable
+    )
+    PoolGroup("io", ThreadPool(slots=4), retry=whole)
+    PoolGroup("io", ThreadPool(slots=4), retry=like_stamina(on=is_busy))
+    ScheduleBackoff([1, 5.5, 30], attempts_max=9)
 
 
 def plain_classes_are_policies() -> None:

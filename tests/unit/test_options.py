@@ -42,6 +42,7 @@ def test_options_are_taken_as_they_are_given():
         deadline=3.0,
         delay=4.0,
         retry=retry,
+        own_retry=True,
         tenant="them",
         affinity="user-42",
         name="this",
