@@ -183,7 +183,7 @@ class Scheduler(Submitter):
         def drain(now: float) -> PoolRecord:
             pool = self._pool(pool_id)
             if pool.state in (PoolState.DRAINING, PoolState.FAILED_TO_START):
-                pool.released = False  # it goes by itself, and is not taken back any more
+                self._driver.core.let_go(pool, now)
                 return pool
             counts = pool.state in (PoolState.STARTING, PoolState.ACCEPTING, PoolState.CORDONED)
             if counts and pool.group.capacity_pools() <= pool.group.min_pools:

@@ -216,8 +216,8 @@ class Simulator:
     def drain_pool(self, pool_id: str) -> None:
         """Let a pool take no more jobs, finish what it runs, and go."""
         pool = self._pool(pool_id)
-        if pool.state is PoolState.DRAINING:  # by itself; it is not taken back any more
-            pool.released = False
+        if pool.state is PoolState.DRAINING:
+            self.core.let_go(pool, self.now)
         else:
             self.core.drain(pool, self.now)
         self._acted(True)

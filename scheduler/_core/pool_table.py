@@ -103,8 +103,9 @@ class PoolRecord:
     #: A slot was taken since somebody looked, and since when none has been in use.
     touched: bool = False
     idle_since: float = 0.0
-    #: It drains because there was less to do, and may be taken back when there is more.
+    #: It drains because there was less to do, and may be taken back when there is more; until when it is kept for that.
     released: bool = False
+    kept_until: float = -math.inf
     #: It is quarantined, and another pool has taken its place.
     replaced: bool = False
     #: It was cordoned when it was quarantined, and is again when it is released.

@@ -42,6 +42,7 @@ COLUMNS = (
     "× best fixed",
     "opened",
     "drained",
+    "taken back",
     "undone",
     "lost",
 )
