@@ -59,6 +59,7 @@ from ._current import CurrentJob, JobLogFilter, current_job
 from ._errors import (
     CancelledFromWithin,
     DeadlineExceeded,
+    DuplicateJob,
     JobInterrupted,
     JobShed,
     NoEligiblePool,
@@ -85,6 +86,7 @@ __all__ = [
     "DeadlineExceeded",
     "Decision",
     "DrainReport",
+    "DuplicateJob",
     "Event",
     "Explanation",
     "Histogram",

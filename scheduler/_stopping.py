@@ -329,7 +329,8 @@ class Closing:
 def _needs_time(job: Job) -> bool:
     """Whether a job that does not run may wait for a moment to come."""
     rated = job.state is WAITING and any(record.interval for record in job.line.limits)
-    return rated or job.state in (DELAYED, BACKING_OFF)
+    behind = job.extra is not None and job.extra.behind is not None
+    return rated or (job.state in (DELAYED, BACKING_OFF) and not behind)
 
 
 #: Reentrant: a finaliser may begin a closing while this thread begins another.

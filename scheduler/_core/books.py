@@ -17,6 +17,7 @@ from .dispatcher import Dispatcher
 from .front_queue import FrontQueue
 from .gate import Gate
 from .job import Job
+from .keys import Keys
 from .limits import Limit
 from .parking import Lots
 from .pool_table import GroupRecord, Loan, PoolRecord, PoolTable, Slot
@@ -77,6 +78,8 @@ class Books:
         few_keys = getattr(ordering, "few_keys", False)
         self.queue = FrontQueue(capacity, few_keys=few_keys, lots=self.lots, shares=self.shares)
         self.timers = Timers()
+        #: Who is alive under which key.
+        self.keys = Keys()
         self.pools = PoolTable()
         for group in groups:
             self.pools.groups[group.name] = group
@@ -203,6 +206,10 @@ class Books:
         """Arm a timer, and have the driver look at its alarm."""
         self.timers.arm(when, kind, job)
         self.dirty = True
+
+    def let_go(self, job: Job, now: float) -> None:
+        """Forget what a job that has settled was waited for."""
+        self.timers.disarm(job)
 
     def emit(self, event: events.Event, error: BaseException | None = None) -> None:
         """Note an event; asked only while somebody observes.
