@@ -56,6 +56,7 @@ from ._core.standing import Standing
 from ._core.states import JobState, PoolState
 from ._core.statistics import Histogram, PoolStatistics, Statistics
 from ._current import CurrentJob, JobLogFilter, current_job
+from ._dead_letters import DeadLetters
 from ._errors import (
     CancelledFromWithin,
     DeadlineExceeded,
@@ -73,6 +74,7 @@ from ._errors import (
     WouldDeadlock,
 )
 from ._handle import JobHandle
+from ._letters import DeadLetter
 from ._group import PoolGroup
 from ._scheduler import DrainReport, Scheduler
 from ._report import Phase, ShutdownReport, UnfinishedJob
@@ -83,6 +85,8 @@ __all__ = [
     "CancelledFromWithin",
     "Clock",
     "CurrentJob",
+    "DeadLetter",
+    "DeadLetters",
     "DeadlineExceeded",
     "Decision",
     "DrainReport",

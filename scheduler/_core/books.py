@@ -44,7 +44,9 @@ class Left:
     opens: list[PoolRecord] = attrs.Factory(list)
     #: Jobs that reached a terminal state other than by succeeding.
     settled: list[Job] = attrs.Factory(list)
-    #: Jobs that were let in from the door.
+    #: What is let go of only after the lock, for its finalisers are anybody's code.
+    dropped: list[object] = attrs.Factory(list)
+    #: Jobs that were let in from the door, or whose submitters are to look again.
     admitted: list[Job] = attrs.Factory(list)
     #: Pools that have run their last job.
     stopped: list[PoolRecord] = attrs.Factory(list)

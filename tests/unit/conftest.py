@@ -84,8 +84,9 @@ class Hand:
         eligible = [self.core.pools.groups[group] for group in groups or ()]
         if not groups:
             eligible = self.core.pools.places(asked.priority, asked.tags, coroutine=False)
-        job = self.jobs[name] = Job(asked, self.core.queue.line(tuple(eligible)))
-        answer = self.core.submit(job, self.now)
+        job = self.jobs[name] = Job(asked, self.core.queue.line(tuple(eligible), self.core.lots.of(asked)))
+        take = self.core.submit if asked.key is None else self.core.submit_keyed
+        answer = take(job, self.now)
         if isinstance(answer, Slot):
             self._call(answer)
         self.take()
