@@ -31,7 +31,11 @@ class Keyed(Opening):
         """
         while (living := self._submit_or_join(job)) is not None:
             if not living.id:
-                self._wait_at_door(job, beside=living)
+                try:
+                    self._wait_at_door(job, beside=living)
+                except BaseException:
+                    self._leave_door(job, "interrupted")
+                    raise
             if living.id:  # it came in, whatever has become of it since
                 return living
         return job

@@ -140,7 +140,10 @@ class Duplicates(Ahead):
 
     def _go_on(self, job: Job, now: float) -> None:
         extra = job.extra
-        if extra is None or extra.behind is None:  # it stands at the door, or its own delay is not over
+        if not job.id:  # it stands at the door, and nothing but the other may have kept it there
+            self._open_door(now)
+            return
+        if extra is None or extra.behind is None:  # its own delay is not over
             return
         before, self._in_hand = self._in_hand, job
         extra.behind = None

@@ -44,7 +44,7 @@ def i1_one_place(core: Core) -> None:
 
 
 def i1_keys(core: Core) -> None:
-    """Of a key, exactly its living jobs are known, oldest first, and only the first of them may start."""
+    """Of a key, exactly its living jobs are known, and only the first of them may start."""
     known = list(core.keys)
     there = [job for job in (*core.alive(), *core.gate.door) if job.options.key is not None]
     _require(len(known) == len(there) and set(known) == set(there), "I1", "a key has forgotten who is alive")

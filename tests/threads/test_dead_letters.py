@@ -3,6 +3,7 @@
 import gc
 import io
 import json
+import os
 import threading
 import weakref
 
@@ -111,7 +112,7 @@ def test_the_newest_are_kept_and_the_others_counted(inline):
     """A bound that is silent about what it costs is trusted too much."""
     s = inline(2)
     for _ in range(5):
-        s.submit(Failing())
+        s.submit(Failing()).exception(20)
 
     assert ([4, 5], 3) == (ids(s), s.dead_letters.dropped)
     with pytest.raises(
@@ -129,8 +130,8 @@ def test_what_the_bound_pushes_out_is_let_go_of_outside_the_lock(inline):
         def __del__(self):
             told.append(s.statistics().failed)
 
-    s.submit(Failing(), Reports())
-    s.submit(Failing())
+    s.submit(Failing(), Reports()).exception(20)
+    s.submit(Failing()).exception(20)
     gc.collect()
 
     assert [2] == told
@@ -224,7 +225,7 @@ def test_a_job_whose_worker_died_has_a_letter(open_scheduler):
 def test_letters_can_be_read_after_closing(inline):
     """When somebody looks, the service has often stopped."""
     s = inline()
-    s.submit(Failing())
+    s.submit(Failing()).exception(20)
     s.close()
 
     assert [1] == ids(s)
@@ -239,6 +240,37 @@ def test_a_scheduler_that_is_dropped_is_not_kept_by_its_letters():
     del s
 
     assert gone() is None
+
+
+@pytest.mark.parametrize("bound", [-1, 1.5, "9", True, None])
+def test_a_bound_that_is_no_number_of_letters_is_refused(bound):
+    """A letter box without a bound is a leak."""
+    with pytest.raises((TypeError, ValueError), match=r"Scheduler\(dead_letters=\) must be"):
+        Scheduler(1, dead_letters=bound)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_letters_can_be_read_in_a_forked_child(run_script):
+    """The child cannot run them, and can tell of them."""
+    ran = run_script(
+        """
+import os, sys
+from scheduler import Scheduler, SchedulerClosed
+
+s = Scheduler(1, dead_letters=3)
+s.submit(int, "x").exception()
+child = os.fork()
+if child == 0:
+    try:
+        s.dead_letters.resubmit(1)
+    except SchedulerClosed:
+        os.write(1, str([letter.job_id for letter in s.dead_letters]).encode())
+    os._exit(0)
+os.waitpid(child, 0)
+s.shutdown()
+"""
+    )
+    assert ("[1]", "") == (ran.stdout, ran.stderr)
 
 
 # Another chance
@@ -260,7 +292,7 @@ def test_a_letter_is_submitted_again_with_other_options(inline):
 def test_one_that_fails_again_has_a_new_letter(inline):
     """Nothing is ever lost by trying."""
     s = inline()
-    s.submit(Failing())
+    s.submit(Failing()).exception(20)
     handle = s.dead_letters.resubmit(1)
 
     assert [handle.id] == ids(s)
@@ -270,7 +302,7 @@ def test_a_refusal_leaves_a_letter_where_it_was(inline):
     """A call that is neither here nor there is lost."""
     s = inline(capacity=1, admission=Reject())
     for _ in range(3):
-        s.submit(Failing())
+        s.submit(Failing()).exception(20)
     s.pause()
     s.submit(int)
 
@@ -291,7 +323,7 @@ def test_a_closed_scheduler_refuses_and_another_one_takes_it(inline):
     """After a restart in the same process the work goes on elsewhere."""
     s, other = inline(), inline()
     fails = Failing()
-    s.submit(fails, 1)
+    s.submit(fails, 1).exception(20)
     s.close()
     fails.fails = False
     with pytest.raises(SchedulerClosed):
@@ -312,7 +344,7 @@ def test_all_are_submitted_again_oldest_first(inline):
         order.append(n)
 
     for n in range(3):
-        s.submit(work, n)
+        s.submit(work, n).exception(20)
     fails.fails = False
     handles = s.dead_letters.resubmit_all(tenant="again")
 
@@ -325,7 +357,7 @@ def test_a_refusal_ends_resubmitting_all_and_loses_no_handle(inline):
     """The handles of those that came in are all their submitter has."""
     s = inline(capacity=2, admission=Reject())
     for _ in range(3):
-        s.submit(Failing())
+        s.submit(Failing()).exception(20)
     s.pause()
     handles = s.dead_letters.resubmit_all()
 
@@ -374,10 +406,10 @@ def test_letters_are_discarded_and_cleared(inline):
     s = inline()
     thing = Thing()
     gone = weakref.ref(thing)
-    s.submit(Failing(), thing)
+    s.submit(Failing(), thing).exception(20)
     del thing
-    s.submit(Failing())
-    s.submit(Failing())
+    s.submit(Failing()).exception(20)
+    s.submit(Failing()).exception(20)
     s.dead_letters.discard(1)
     s.dead_letters.discard(1)
     gc.collect()
@@ -402,7 +434,7 @@ def test_letters_are_exported_as_one_line_of_json_each(inline, tmp_path):
     """Log shippers and jq take lines; a person reads one."""
     s = inline()
     s.with_options(name="save", tags="inline").submit(Failing(), 1, b="two")
-    s.submit(Failing())
+    s.submit(Failing()).exception(20)
 
     assert 2 == s.dead_letters.export(tmp_path / "letters.jsonl")
     first, second = map(json.loads, (tmp_path / "letters.jsonl").read_text().splitlines())
@@ -429,6 +461,6 @@ def test_an_observer_can_export_each_letter_as_it_comes(inline):
             lines.append(s.dead_letters[event.job_id].name)
 
     s.subscribe(observe)
-    s.submit(Failing())
+    s.submit(Failing()).exception(20)
 
     assert ["Failing"] == lines

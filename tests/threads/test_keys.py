@@ -370,6 +370,45 @@ def test_a_job_that_joins_itself_and_waits_is_told(open_scheduler):
         submitter.submit(lambda: submitter.submit(int).result()).result(20)
 
 
+def test_a_job_that_joins_one_at_the_door_for_which_it_would_have_to_make_room_is_told(open_scheduler, gate):
+    """It would wait for room that only its own end can make."""
+    s = open_scheduler(1, capacity=1)
+    submitter = s.with_options(**JOIN)
+    handle = s.submit(lambda: gate.stop_here() or submitter.submit(int))
+    gate.await_arrival()
+    waits = s.submit(int)
+    at_door = threading.Thread(target=lambda: submitter.submit(int), daemon=True)
+    at_door.start()
+    while not len(s._driver.core.gate.door):
+        at_door.join(0.001)
+    gate.open()
+
+    with pytest.raises(WouldDeadlock, match="full front queue"):
+        handle.result(20)
+    waits.result(20)
+    at_door.join(20)
+    assert not beside(s)
+
+
+def test_an_interrupt_of_who_waits_beside_one_at_the_door_leaves_nothing(
+    full, gate, in_thread, eventually, monkeypatch
+):
+    """Ctrl-C while it waits: the one at the door goes its own way."""
+    s, at_door = full()
+
+    def interrupt(job, beside=None):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(s._driver, "_wait_at_door", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            s.with_options(**JOIN).submit(int)
+    assert (0, 1) == (beside(s), len(s._driver._door))
+    gate.open()
+
+    assert 7 == at_door.result().result(20)
+
+
 def test_a_job_that_replaces_itself_and_waits_is_told(open_scheduler):
     """The newcomer waits for it to settle, and it for the newcomer."""
     s = open_scheduler(2)

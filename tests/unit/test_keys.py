@@ -262,6 +262,17 @@ def test_a_newcomer_has_the_place_of_the_one_it_replaces_in_a_full_queue(busy):
     assert ("CANCELLED", "WAITING") == (hand.state("waits"), hand.state("newer"))
 
 
+def test_that_place_is_its_own_even_where_the_queue_holds_more_than_it_may(busy):
+    """Jobs that come back to wait for a retry may fill it over its bound."""
+    hand = busy({"retry": FixedBackoff(delay=1.0)}, capacity=1, admission=Reject())
+    hand.submit("waits", **REPLACE)
+    hand.core.pause(hand.now)
+    hand.finish("first", OSError())
+    hand.submit("newer", **REPLACE)
+
+    assert ("CANCELLED", "WAITING") == (hand.state("waits"), hand.state("newer"))
+
+
 def test_joining_needs_no_room(busy):
     """The living one has its place already."""
     hand = busy({}, capacity=1, admission=Reject())
@@ -379,6 +390,20 @@ def test_a_newcomer_that_may_start_elsewhere_does_not_stand_at_the_door_for_the_
 
     assert "RUNNING" == hand.state("newer")
     assert "newer" in hand.admitted
+
+
+def test_one_at_the_door_may_start_when_the_one_of_its_key_that_ran_in_a_caller_has_settled(by_hand):
+    """No slot falls free then, and nothing else would open the door."""
+    hand = by_hand(capacity=1, admission=CallerRuns())
+    hand.core.pause(hand.now)
+    hand.submit("delayed", delay=9.0)
+    hand.submit("in its caller", **REPLACE)
+    hand.submit("at door", **REPLACE)
+    hand.core.resume(hand.now)
+    hand.take()
+    hand.finish("in its caller")
+
+    assert ["in its caller", "at door"] == hand.names
 
 
 # Limits, and torn turns
