@@ -31,8 +31,7 @@ class DeadLetter:
     function: Callable[..., Any] = attrs.field(repr=False)
     args: tuple[Any, ...] = attrs.field(repr=False)
     kwargs: dict[str, Any] = attrs.field(repr=False)
-    #: What `with_options` would be given to submit it again: priority, tags, limits, retry, tenant, key, …
-    options: dict[str, Any] = attrs.field(repr=False)
+    _asked: JobOptions = attrs.field(repr=False)
     #: Why it failed: the error of its last attempt, or why it will never have one.
     error: BaseException = attrs.field(repr=False)
     #: Every attempt, oldest first, each with its worker, times and error.
@@ -46,7 +45,12 @@ class DeadLetter:
     @property
     def name(self) -> str:
         """The name given with the options, else the function's."""
-        return str(self.options["name"] or name_of(self.function))
+        return self._asked.name or name_of(self.function)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `with_options` takes to submit it as it was: priority, tags, limits, retry, tenant, key, …"""
+        return {name: getattr(self._asked, name) for name in _OPTIONS}
 
 
 class Letters:
@@ -94,7 +98,7 @@ def _letter(job: JobHandle[Any]) -> DeadLetter:
         function=job.function,  # type: ignore[arg-type]
         args=job.args,
         kwargs=job.kwargs or {},
-        options=_given(job.options),
+        asked=job.options,
         error=job.outcome,
         attempts=job.all_attempts(),
         submitted_at=job.submitted_at,
@@ -103,8 +107,4 @@ def _letter(job: JobHandle[Any]) -> DeadLetter:
     )
 
 
-def _given(options: JobOptions) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in _NAMES}
-
-
-_NAMES = tuple(field.name for field in attrs.fields(JobOptions) if field.init)
+_OPTIONS = tuple(field.name for field in attrs.fields(JobOptions) if field.init)

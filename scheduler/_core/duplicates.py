@@ -134,6 +134,8 @@ class Duplicates(Ahead):
         super().let_go(job, now)
         if job.options.key is None:
             return
+        if job.extra is not None:
+            job.extra.behind = None
         following = self.keys.leave(job)
         if following is not None:
             self._go_on(following, now)

@@ -470,6 +470,20 @@ def test_closing_runs_who_waits_behind_one_of_its_key(open_scheduler, gate, in_t
     assert 7 == behind.result(0)
 
 
+def test_a_job_that_closes_its_scheduler_does_not_wait_for_the_one_behind_it(open_scheduler, gate):
+    """That one may start only when the closing job has ended, and the closing job ends only when all have."""
+    s = open_scheduler(2)
+    submitter = s.with_options(**REPLACE)
+    closes = submitter.submit(lambda: gate.stop_here() or s.shutdown())
+    gate.await_arrival()
+    behind = submitter.submit(int)
+    gate.open()
+
+    closes.result(20)
+    assert behind.cancelled()
+    assert behind.id in [job.job_id for job in s.close().unfinished]
+
+
 def test_closing_in_no_time_cancels_who_waits_behind_one_of_its_key(open_scheduler, gate):
     """The report names both."""
     s = open_scheduler(ThreadPool(slots=1))

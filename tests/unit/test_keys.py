@@ -155,6 +155,7 @@ def test_when_the_newcomer_is_cancelled_the_key_is_that_of_the_one_that_runs(bus
     hand.cancel("next")
 
     assert hand.submit("again", **JOIN) is hand.jobs["first"]
+    assert hand.jobs["next"].extra.behind is None
 
 
 def test_the_delay_of_a_debounced_job_begins_anew_each_time(by_hand):
