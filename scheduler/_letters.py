@@ -49,7 +49,7 @@ class DeadLetter:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What `with_options` takes to submit it as it was: priority, tags, limits, retry, tenant, key, …"""
+        """What `with_options` takes to submit it as it was: priority, tags, limits, retry, tenant, key and so on."""
         return {name: getattr(self._asked, name) for name in _OPTIONS}
 
 
