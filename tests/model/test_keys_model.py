@@ -1,5 +1,6 @@
 """Keys under every stimulus in any order, beside a reference that keeps one list a key."""
 
+import os
 import random
 
 import pytest
@@ -251,7 +252,7 @@ def test_a_key_has_one_job_that_may_run_under_any_stimuli():
     run_state_machine_as_test(
         KeysMachine,
         settings=settings(
-            max_examples=200,
+            max_examples=int(os.environ.get("EXAMPLES", "100")),
             stateful_step_count=30,
             deadline=None,
             report_multiple_bugs=False,
