@@ -41,7 +41,7 @@ PACKAGES = ("scheduler", "pools", "policies")
 
 #: What each state means. A state without a line here is an error.
 JOB_STATES = {
-    "DELAYED": "Admitted with a `delay` that has not passed yet.",
+    "DELAYED": "Admitted with a `delay` that has not passed yet, or behind a running job of its `key`.",
     "WAITING": "In the front queue, ready to start.",
     "RUNNING": "An attempt runs in a slot.",
     "BACKING_OFF": "An attempt failed and the next one is not due yet; the job holds no slot.",

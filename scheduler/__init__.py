@@ -56,10 +56,12 @@ from ._core.standing import Standing
 from ._core.states import JobState, PoolState
 from ._core.statistics import Histogram, PoolStatistics, Statistics
 from ._current import CurrentJob, JobLogFilter, current_job
+from ._dead_letters import DeadLetters
 from ._errors import (
     CancelledFromWithin,
     ConfigError,
     DeadlineExceeded,
+    DuplicateJob,
     JobInterrupted,
     JobShed,
     NoEligiblePool,
@@ -74,6 +76,7 @@ from ._errors import (
     WouldDeadlock,
 )
 from ._handle import JobHandle
+from ._letters import DeadLetter
 from ._group import PoolGroup
 from ._scheduler import DrainReport, Scheduler
 from ._report import Phase, ShutdownReport, UnfinishedJob
@@ -85,9 +88,12 @@ __all__ = [
     "Clock",
     "ConfigError",
     "CurrentJob",
+    "DeadLetter",
+    "DeadLetters",
     "DeadlineExceeded",
     "Decision",
     "DrainReport",
+    "DuplicateJob",
     "Event",
     "Explanation",
     "Histogram",

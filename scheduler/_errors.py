@@ -18,6 +18,16 @@ class QueueFull(SchedulerError):
     """The front queue is at capacity and the admission policy turned the job away."""
 
 
+class DuplicateJob(SchedulerError):
+    """A job of the same ``key`` is alive, and ``on_conflict="reject"`` says that one is enough.
+
+    `key` is the key, `job_id` the living job's id, None while that one stands at the door.
+    """
+
+    key: str = ""
+    job_id: int | None = None
+
+
 class SchedulerClosed(SchedulerError, RuntimeError):
     """The scheduler takes no more jobs; the text contains "cannot schedule new futures"."""
 

@@ -6,7 +6,7 @@ import inspect
 import reprlib
 from collections.abc import Iterable
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import attrs
 
@@ -17,6 +17,10 @@ from policies.retry import NoRetry
 from ._core.job import JobOptions
 
 _CO_COROUTINE = inspect.CO_COROUTINE
+
+
+#: What a job does that finds another alive under its key.
+_CONFLICTS = ("join", "reject", "replace")
 
 
 class Options(TypedDict, total=False):
@@ -32,6 +36,8 @@ class Options(TypedDict, total=False):
     tenant: str | None
     affinity: str | None
     name: str | None
+    key: str | None
+    on_conflict: Literal["join", "reject", "replace"]
 
 
 def checked(base: JobOptions, given: Options) -> JobOptions:
@@ -53,9 +59,12 @@ def checked(base: JobOptions, given: Options) -> JobOptions:
     if "retry" in changes:
         changes["retry"] = check_retry(changes["retry"])
         changes["own_retry"] = True  # "never" is an answer too: no group overrides it
-    for name in ("tenant", "affinity", "name"):
+    for name in ("tenant", "affinity", "name", "key"):
         if changes.get(name) is not None and not isinstance(changes[name], str):
             raise TypeError(f"{name}= must be a string or None, not {reprlib.repr(changes[name])}")
+    if "on_conflict" in changes and changes["on_conflict"] not in _CONFLICTS:
+        given_answer = reprlib.repr(changes["on_conflict"])
+        raise ValueError(f"on_conflict= must be 'join', 'reject' or 'replace', not {given_answer}")
     return attrs.evolve(base, **changes)
 
 

@@ -33,6 +33,7 @@ from ._current import local
 from ._errors import SchedulerError
 from ._handle import JobHandle
 from ._judging import judges
+from ._letters import Letters
 from ._lock import as_condition
 from ._observers import Observers
 from ._relay import Relay
@@ -53,7 +54,14 @@ class Turns(ABC):
     """One core, its lock and its clock. Threads: every method, from any thread."""
 
     def __init__(
-        self, core: Core, clock: Clock, recipes: dict[str, PoolRecipe], name: str, *, check_invariants: bool
+        self,
+        core: Core,
+        clock: Clock,
+        recipes: dict[str, PoolRecipe],
+        name: str,
+        *,
+        check_invariants: bool,
+        dead_letters: int = 0,
     ) -> None:
         self.core = core
         self.name = name
@@ -74,6 +82,8 @@ class Turns(ABC):
         self.abandoned: list[str] = []
         self._acquire: Callable[[bool], bool] = self.lock.acquire
         self._release = self.lock.release
+        #: Jobs that have failed, as far as somebody wants to have them.
+        self.letters = Letters(dead_letters)
         self._recipes = recipes
         self._check_invariants = check_invariants
         #: A turn is being taken: seen True only by a frame that interrupted it on its own thread.
@@ -154,6 +164,8 @@ class Turns(ABC):
         if core.left.events:
             self.observers.put(core.left.events)
             core.left.events = []
+        if core.left.settled and self.letters.bound:
+            self.letters.take(core.left.settled, core.left)
         if self._check_invariants:
             check(core)
         if self._idle_watchers and core.idle:

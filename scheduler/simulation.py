@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
 from typing import Any, Self, Unpack
 
+import attrs
+
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RetryPolicy, RoutingPolicy
 from pools.contract import PoolRecipe
 
@@ -27,7 +29,7 @@ from ._core.pool_table import PoolRecord, Slot
 from ._core.standing import Standing, standing
 from ._core.states import PoolState
 from ._core.statistics import PoolStatistics, Statistics
-from ._errors import JobInterrupted, NoEligiblePool, QueueFull
+from ._errors import DuplicateJob, JobInterrupted, NoEligiblePool, QueueFull
 from ._group import PoolGroup
 from ._options import Options, check_retry, check_seconds, checked
 
@@ -36,7 +38,7 @@ __all__ = ["SimulatedFailure", "SimulatedJob", "Simulator"]
 #: At one moment, what ends comes before what is decided, and that before what arrives.
 _FINISH, _ACTION, _ARRIVAL = 0, 1, 2
 #: What only a real scheduler has: the same file serves both.
-_ONLY_REAL = ("check_invariants", "clock", "name")
+_ONLY_REAL = ("check_invariants", "clock", "dead_letters", "name")
 
 
 class SimulatedFailure(Exception):
@@ -46,7 +48,7 @@ class SimulatedFailure(Exception):
 class SimulatedJob(Job):
     """A job with a run time instead of a function."""
 
-    __slots__ = ("fails", "run_time")
+    __slots__ = ("fails", "joined", "run_time")
 
     def __init__(self, options: JobOptions, line: Line, run_time: float, fails: int) -> None:
         super().__init__(options, line)
@@ -54,6 +56,8 @@ class SimulatedJob(Job):
         self.run_time = run_time
         #: How many attempts fail before one succeeds.
         self.fails = fails
+        #: The living job of its key that it joined when it arrived; it is then none of its own.
+        self.joined: SimulatedJob | None = None
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -217,7 +221,7 @@ class Simulator:
         """Let a pool take no more jobs, finish what it runs, and go."""
         pool = self._pool(pool_id)
         if pool.state is PoolState.DRAINING:
-            self.core.let_go(pool, self.now)
+            self.core.keep_no_longer(pool, self.now)
         else:
             self.core.drain(pool, self.now)
         self._acted(True)
@@ -264,6 +268,8 @@ class Simulator:
         heappush(self._heap, (when, kind, self._number, what))
 
     def _line(self, options: JobOptions) -> Line:
+        if options.key is not None:  # or every key would be remembered for good
+            options = attrs.evolve(options, key=None)
         line = self._lines.get(options)
         if line is None:
             found = line_for(self.core, options, coroutine=False)
@@ -298,12 +304,17 @@ class Simulator:
     ) -> None:
         if jobs is not None:
             self._next_of(jobs)
+        if job.joined is not None and job.joined.id:  # beside which it stood at the door
+            return
+        take = self.core.submit if job.options.key is None else self.core.submit_keyed
         try:
-            slot = self.core.submit(job, now)
-        except QueueFull:
+            slot = take(job, now)
+        except (QueueFull, DuplicateJob):
             return
         if isinstance(slot, Slot):
             self._start(slot, job, now)
+        elif isinstance(slot, SimulatedJob):
+            job.joined = slot
         elif slot is not None:
             seconds, _ = self.core.gate.patience(job)
             if seconds < float("inf"):
@@ -356,6 +367,9 @@ class Simulator:
         left, core.left = core.left, Left()
         for slot in left.starts:
             self._start(slot, slot.job, self.now)
+        for job in left.admitted:
+            if not job.id:  # the one beside which it stood has left the door
+                self._push(self.now, _ARRIVAL, (job, None))
         for pool in left.opens:
             self._open(pool)
         for event in map(worded, left.events):

@@ -17,6 +17,7 @@ from .dispatcher import Dispatcher
 from .front_queue import FrontQueue
 from .gate import Gate
 from .job import Job
+from .keys import Keys
 from .limits import Limit
 from .parking import Lots
 from .pool_table import GroupRecord, Loan, PoolRecord, PoolTable, Slot
@@ -43,7 +44,9 @@ class Left:
     opens: list[PoolRecord] = attrs.Factory(list)
     #: Jobs that reached a terminal state other than by succeeding.
     settled: list[Job] = attrs.Factory(list)
-    #: Jobs that were let in from the door.
+    #: What is let go of only after the lock, for its finalisers are anybody's code.
+    dropped: list[object] = attrs.Factory(list)
+    #: Jobs that were let in from the door, or whose submitters are to look again.
     admitted: list[Job] = attrs.Factory(list)
     #: Pools that have run their last job.
     stopped: list[PoolRecord] = attrs.Factory(list)
@@ -77,6 +80,8 @@ class Books:
         few_keys = getattr(ordering, "few_keys", False)
         self.queue = FrontQueue(capacity, few_keys=few_keys, lots=self.lots, shares=self.shares)
         self.timers = Timers()
+        #: Who is alive under which key.
+        self.keys = Keys()
         self.pools = PoolTable()
         for group in groups:
             self.pools.groups[group.name] = group
@@ -211,6 +216,10 @@ class Books:
         """Arm a timer, and have the driver look at its alarm."""
         self.timers.arm(when, kind, job)
         self.dirty = True
+
+    def let_go(self, job: Job, now: float) -> None:
+        """Forget what a job that has settled was waited for."""
+        self.timers.disarm(job)
 
     def emit(self, event: events.Event, error: BaseException | None = None) -> None:
         """Note an event; asked only while somebody observes.

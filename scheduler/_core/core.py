@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from .._errors import JobInterrupted, QueueTimeout, RunTimeout
 from . import events
-from .ahead import Ahead
+from .duplicates import Duplicates
 from .job import Job, Line
 from .pool_table import Slot
 from .states import BACKING_OFF, CANCELLED, DELAYED, EXPIRED, FAILED, RUNNING, WAITING, PoolState
@@ -23,7 +23,7 @@ from .timers import Timer, TimerKind
 TIMERS_PER_TURN = 256
 
 
-class Core(Ahead):
+class Core(Duplicates):
     """The whole scheduler without a clock, a thread or a lock.
 
     A turn is one call of one method. After it, when it is `dirty`, the caller takes what it `left`.
@@ -114,19 +114,7 @@ class Core(Ahead):
             if kind is TimerKind.QUEUE_TIMEOUT:
                 return
         if kind is TimerKind.DELAY or kind is TimerKind.BACKOFF:
-            if kind is TimerKind.DELAY:
-                job.arrival = self.ledger.renumber()
-            self.move(job, WAITING)
-            self.queue.held -= 1
-            job.waiting_since = now
-            if kind is TimerKind.DELAY:
-                job.key = self._key(job)
-            slot = self._join(job, now)
-            if slot is not None:
-                self.left.starts.append(slot)
-                self.dirty = True
-            if self.gate.door:
-                self._open_door(now)
+            self.come_due(job, kind, now)
         elif kind is TimerKind.QUEUE_TIMEOUT:
             self.settle(
                 job,
@@ -224,6 +212,7 @@ class Core(Ahead):
         for pool in list(self.pools):
             self.stop_if_empty(pool, self.now)
         self.look_anew(self.now)
+        self.mend_keys([job for job in alive if job is not torn])
         self.dispatch(self.now)
         self.dirty = True
 

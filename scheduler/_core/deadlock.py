@@ -97,6 +97,8 @@ def _places(job: Job, queue: FrontQueue, timers: Timers) -> tuple[Slot | Line, .
         return None
     if isinstance(job.slot, Slot):
         return (job.slot,)
+    if job.extra is not None and job.extra.behind is not None:  # one of its key must settle first
+        return _places(job.extra.behind, queue, timers)
     lines: list[Line] = [job.line]
     if not job.id:  # at the door
         if any(timer.kind not in _BEFORE_START for timer in timers):  # somebody's limit will make room

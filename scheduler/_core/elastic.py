@@ -66,7 +66,7 @@ class Elastic(Quarantine):
         """Open and drain nothing any more by itself, but in place of what is quarantined: the scheduler closes."""
         self.scaled.clear()
         for pool in list(self.pools):
-            self.let_go(pool, self.now)
+            self.keep_no_longer(pool, self.now)
         self.scaling_rests = False
         self.doze_if_all_rest()
 
@@ -75,7 +75,7 @@ class Elastic(Quarantine):
         if not (pool.released and now < pool.kept_until):
             super().stop_if_empty(pool, now)
 
-    def let_go(self, pool: PoolRecord, now: float) -> None:
+    def keep_no_longer(self, pool: PoolRecord, now: float) -> None:
         """Keep a pool no longer that goes by itself: somebody wants it gone."""
         if pool.released:
             pool.released = False

@@ -43,6 +43,19 @@ def i1_one_place(core: Core) -> None:
         _require(not timer.job.state.settled, "I1", f"settled job {timer.job.id} has an armed timer")
 
 
+def i1_keys(core: Core) -> None:
+    """Of a key, exactly its living jobs are known, and only the first of them may start."""
+    known = list(core.keys)
+    there = [job for job in (*core.alive(), *core.gate.door) if job.options.key is not None]
+    _require(len(known) == len(there) and set(known) == set(there), "I1", "a key has forgotten who is alive")
+    for job in there:
+        before = core.keys.before(job)
+        behind = None if job.extra is None else job.extra.behind
+        _require(behind in (None, before), "I1", f"job {job.id} waits behind one that is not before it")
+        started = job.state is not DELAYED and job.id
+        _require(before is None or not started, "I1", f"two jobs of key {job.options.key!r} may run at once")
+
+
 def i2_ledger(core: Core) -> None:
     """What was submitted is the sum of where jobs are and how they ended."""
     now = core.statistics(core.now)
@@ -107,7 +120,9 @@ def i7_work_conservation(core: Core) -> None:
         if len(line) and not (line.limits and line.where.record is not None):  # those see I16
             _require(not core.dispatcher.has_slot(line), "I7", "a job waits beside a free slot")
     for job in core.gate.door:
-        startable = job.line.best is None and core.dispatcher.has_slot(job.line) and not job.options.delay
+        startable = (
+            job.line.best is None and core.dispatcher.has_slot(job.line) and not core.starts_later(job)
+        )
         if job.line.limits and startable:  # a token that has come takes effect when the alarm rings
             room = all(record.has_room(core.now) for record in job.line.limits)
             startable = room and core.next_deadline() > core.now
@@ -225,6 +240,7 @@ def _parked(core: Core, bundle: Bundle) -> None:
 #: In the order of their numbers.
 INVARIANTS: tuple[Callable[[Core], None], ...] = (
     i1_one_place,
+    i1_keys,
     i2_ledger,
     i3_slots,
     i3_free_counts,

@@ -55,12 +55,15 @@ class JobOptions:
     own_retry: bool = False
     #: Its policy looks at what calls return.
     judges: bool = attrs.field(init=False, repr=False, eq=False)
-    #: Nothing here needs a timer before the first start, or ever: the hot path asks only these.
+    #: At most one job of a key waits; what a newcomer does that finds one alive: join, reject or replace.
+    key: str | None = None
+    on_conflict: str = "join"
+    #: Nothing here needs a timer before the first start, or ever, nor has a key: the hot path asks only these.
     plain: bool = attrs.field(init=False, repr=False, eq=False)
     untimed: bool = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        plain = self.queue_timeout is None and self.deadline is None and not self.delay
+        plain = self.queue_timeout is None and self.deadline is None and not self.delay and self.key is None
         object.__setattr__(self, "plain", plain)
         object.__setattr__(self, "untimed", plain and self.run_timeout is None)
         object.__setattr__(self, "judges", getattr(self.retry, "retry_if_result", None) is not None)
@@ -91,6 +94,8 @@ class Extra:
     #: Seconds of the last backoff, for policies that build on it.
     last_delay: float | None = None
     progress: tuple[float, float | None] | None = None
+    #: The job of the same key that must settle before this one may start.
+    behind: Job | None = None
     #: Held by a failed handle only; whoever drops it unread has it logged.
     unretrieved: object = None
 

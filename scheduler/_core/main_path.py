@@ -229,10 +229,10 @@ class MainPath(Books, ABC):
             self._room_came(now)
         if self.keeps_run_times and (decay := slot.pool.group.decay) is not None:
             slot.pool.observe(now - job.started_at, now, decay)
-        if not job.options.untimed:
-            self.timers.disarm(job)
         if self.observed:
             self.emit(events.JobSettled(time=now, job_id=job.id, state=SUCCEEDED, attempts=job.attempt))
+        if not job.options.untimed:
+            self.let_go(job, now)
 
     def _room_came(self, now: float) -> None:
         """Let those start that waited for what a call gave back of its limits."""
@@ -365,9 +365,9 @@ class MainPath(Books, ABC):
 
         if waited and before is WAITING:
             job.line.discard(job)
-        self.timers.disarm(job)
         if self.observed:
             self.emit(events.JobSettled(time=now, job_id=job.id, state=state, attempts=job.attempt))
+        self.let_go(job, now)
         if open_door and self.gate.door:
             self._open_door(now)
 

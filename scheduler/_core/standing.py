@@ -55,6 +55,9 @@ def _why_elsewhere(core: Core, job: Job, now: float) -> str:
         return f"attempt {job.attempt} has run for {_s(now - job.started_at)} in {slot.worker}{asked}"
     if job.lies_ahead and slot is not None:
         return f"it lies ahead in {slot.worker}, which starts it when it has ended what it runs"
+    if job.extra is not None and job.extra.behind is not None:
+        before = job.extra.behind
+        return f"job {before.id} of its key is {before.state.value.replace('_', ' ')}, and must settle first"
     kind = TimerKind.DELAY if job.state is DELAYED else TimerKind.BACKOFF
     left = next((timer.when - now for timer in core.timers if timer.job is job and timer.kind is kind), 0.0)
     if job.state is BACKING_OFF:

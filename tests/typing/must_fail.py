@@ -80,6 +80,9 @@ def an_option_with_a_typo_is_an_error(scheduler: Scheduler) -> None:
     scheduler.with_options(priorty=1)  # type: ignore[call-arg]
     scheduler.with_options(priority="high")  # type: ignore[arg-type]
     scheduler.with_options(deadline="soon")  # type: ignore[arg-type]
+    scheduler.with_options(key=7)  # type: ignore[arg-type]
+    scheduler.with_options(on_conflict="merge")  # type: ignore[arg-type]
+    scheduler.dead_letters.resubmit(7, priorty=1)  # type: ignore[call-arg]
     scheduler.with_options(retry=3)  # type: ignore[arg-type]
     scheduler.with_options(1)  # type: ignore[arg-type,call-arg]
 

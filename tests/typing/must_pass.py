@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed, wait
 from concurrent.futures import ThreadPoolExecutor as StandardExecutor
 from pathlib import Path
-from typing import TypeVar, assert_type
+from typing import Any, TypeVar, assert_type
 
 from policies import (
     Admission,
@@ -119,6 +119,9 @@ def options_keep_the_types(scheduler: Scheduler, retry: RetryPolicy) -> None:
     urgent = scheduler.with_options(priority=Priority.HIGH, tags={"disk"}, run_timeout=2.5, name="urgent")
     assert_type(urgent, Submitter)
     assert_type(urgent.submit(area, 2, 3), JobHandle[float])
+    assert_type(urgent.with_options(key="page", on_conflict="replace").submit(len, "a"), JobHandle[int])
+    assert_type([letter.error for letter in scheduler.dead_letters], list[BaseException])
+    assert_type(scheduler.dead_letters.resubmit_all(to=urgent, priority=1), list[JobHandle[Any]])
     assert_type(urgent.with_options(priority=-3, retry=retry, tenant=None, deadline=None), Submitter)
     assert_type(
         scheduler.with_options(queue_timeout=1, delay=0.5).map(named, ["a"]), Iterator[dict[str, int]]

@@ -90,7 +90,8 @@ class Hand:
         job = self.jobs[name] = Job(
             asked, self.core.queue.line(tuple(eligible), self.core.lots.of(asked), asked.tenant)
         )
-        answer = self.core.submit(job, self.now)
+        take = self.core.submit if asked.key is None else self.core.submit_keyed
+        answer = take(job, self.now)
         if isinstance(answer, Slot):
             self._call(answer)
         self.take()

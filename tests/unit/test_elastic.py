@@ -320,7 +320,7 @@ def test_an_idle_pool_that_drains_goes_at_once_when_somebody_drains_it_by_hand(e
     """Whoever takes a pool out waits for it, and not for a load that may return."""
     hand = idle_and_drained(elastic)
     (pool,) = [pool for pool in hand.core.pools if pool.state.name == "DRAINING"]
-    hand.tell("let_go", pool)
+    hand.tell("keep_no_longer", pool)
 
     assert [pool.pool_id] == hand.stopped
 
