@@ -5,7 +5,7 @@ ordering           `StrictPriority`, `Aging`, `EarliestDeadline`, `FairShare`
 admission          `Block`, `Reject`, `ShedLowest`, `CallerRuns`, `CoDel`
 routing            `Pack`, `LeastLoaded`, `RoundRobin`, `TwoRandomChoices`,
                    `PeakEwma`, `Affinity`
-retry              `NoRetry`, `FixedBackoff`, `ExponentialBackoff`
+retry              `NoRetry`, `FixedBackoff`, `ExponentialBackoff`, `Budgeted` with a `RetryBudget`
 scaling            `FixedPools`, `QueueDelay`, `TargetUtilization`, `SquareRootStaffing`
 =================  ===================================================
 
@@ -15,6 +15,7 @@ This package imports neither `scheduler` nor `pools`; a plug-in imports this pac
 from __future__ import annotations
 
 from .admission import Block, CallerRuns, CoDel, Reject, ShedLowest
+from .budget import Budgeted, RetryBudget
 from .contracts import (
     Admission,
     AdmissionPolicy,
@@ -47,6 +48,7 @@ __all__ = [
     "Affinity",
     "Aging",
     "Block",
+    "Budgeted",
     "CallerRuns",
     "CoDel",
     "EarliestDeadline",
@@ -67,6 +69,7 @@ __all__ = [
     "QueueDelay",
     "QueueView",
     "Reject",
+    "RetryBudget",
     "RetryPolicy",
     "RoundRobin",
     "RoutingPolicy",

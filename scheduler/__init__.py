@@ -42,6 +42,7 @@ from ._core.events import (
     PoolQuarantined,
     PoolStopped,
     PoolUncordoned,
+    RetryRefused,
     ScalingDecided,
     ScalingMeasured,
     SchedulerClosing,
@@ -54,7 +55,7 @@ from ._core.job import Attempt, Priority
 from ._core.limits import Limit
 from ._core.standing import Standing
 from ._core.states import JobState, PoolState
-from ._core.statistics import Histogram, PoolStatistics, Statistics
+from ._core.statistics import BudgetStatistics, Histogram, PoolStatistics, Statistics
 from ._current import CurrentJob, JobLogFilter, current_job
 from ._errors import (
     CancelledFromWithin,
@@ -65,6 +66,7 @@ from ._errors import (
     PoolBroken,
     QueueFull,
     QueueTimeout,
+    RetryBudgetExhausted,
     RunTimeout,
     SchedulerClosed,
     SchedulerError,
@@ -79,6 +81,7 @@ from ._submitter import Submitter
 
 __all__ = [
     "Attempt",
+    "BudgetStatistics",
     "CancelledFromWithin",
     "Clock",
     "CurrentJob",
@@ -118,6 +121,8 @@ __all__ = [
     "Priority",
     "QueueFull",
     "QueueTimeout",
+    "RetryBudgetExhausted",
+    "RetryRefused",
     "RunTimeout",
     "ScalingDecided",
     "ScalingMeasured",

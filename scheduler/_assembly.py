@@ -101,6 +101,8 @@ def as_groups(given: tuple[PoolGroup | PoolRecipe | int, ...]) -> tuple[PoolGrou
 
 def line_for(core: Core, options: JobOptions, *, coroutine: bool) -> Line | None:
     """Return the line of jobs like this, or None when no group may take them."""
+    for budget in options.budgets:
+        core.budgets.of(budget)  # two settings under one name are refused here
     groups = core.pools.places(options.priority, options.tags, coroutine=coroutine)
     return core.queue.line(groups, core.lots.of(options)) if groups else None
 

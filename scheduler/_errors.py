@@ -66,6 +66,10 @@ class WorkerDied(SchedulerError):
     stderr: str = ""
 
 
+class RetryBudgetExhausted(SchedulerError):
+    """No further attempt was made because the retry budget was empty; the cause of the job's own last error."""
+
+
 class PoolBroken(SchedulerError, BrokenExecutor):
     """A pool can run nothing any more, for example because its initializer raised."""
 

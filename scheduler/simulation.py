@@ -35,6 +35,9 @@ __all__ = ["SimulatedFailure", "SimulatedJob", "Simulator"]
 #: At one moment, what ends comes before what is decided, and that before what arrives.
 _FINISH, _ACTION, _ARRIVAL = 0, 1, 2
 
+#: How many of a job's attempts fail, or a function of an attempt's number that says whether it does.
+Fails = int | Callable[[int], bool]
+
 
 class SimulatedFailure(Exception):
     """The error of a simulated attempt that was told to fail."""
@@ -45,11 +48,11 @@ class SimulatedJob(Job):
 
     __slots__ = ("fails", "run_time")
 
-    def __init__(self, options: JobOptions, line: Line, run_time: float, fails: int) -> None:
+    def __init__(self, options: JobOptions, line: Line, run_time: float, fails: Fails) -> None:
         super().__init__(options, line)
         #: Seconds one attempt takes.
         self.run_time = run_time
-        #: How many attempts fail before one succeeds.
+        #: How many attempts fail before one succeeds, or what says of each whether it fails.
         self.fails = fails
 
     @property
@@ -117,11 +120,11 @@ class Simulator:
     # What happens, and when
 
     def submit(
-        self, run_time: float, *, at: float | None = None, fails: int = 0, **options: Unpack[Options]
+        self, run_time: float, *, at: float | None = None, fails: Fails = 0, **options: Unpack[Options]
     ) -> SimulatedJob:
         """Let a job arrive at time `at` (default: now) and run for `run_time` seconds an attempt.
 
-        Its first `fails` attempts fail. Raises what `Scheduler.with_options` raises for bad options.
+        Its first `fails` attempts fail, or those of which ``fails(attempt)`` says so when they end. Raises what `Scheduler.with_options` raises for bad options.
         """
         check_seconds("run_time", run_time)
         settings = checked(self._options, options)
@@ -333,7 +336,8 @@ class Simulator:
         slot, job, attempt = ended
         if slot.job is not job or slot.attempt != attempt:
             return  # it was interrupted before
-        error = SimulatedFailure(f"attempt {attempt} failed") if attempt <= job.fails else None
+        fails = job.fails(attempt) if callable(job.fails) else attempt <= job.fails
+        error = SimulatedFailure(f"attempt {attempt} failed") if fails else None
         self.core.finish(slot, None, error, now)
         self._refill(slot, now)
 

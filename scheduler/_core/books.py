@@ -13,6 +13,7 @@ from policies.ordering import FairShare, StrictPriority
 from .._errors import DeadlineExceeded, PoolBroken
 from . import events
 from .autoscaler import Scaled
+from .budgets import Budgets
 from .dispatcher import Dispatcher
 from .front_queue import FrontQueue
 from .gate import Gate
@@ -87,7 +88,9 @@ class Books:
             group.decay = getattr(self.dispatcher.routing(group), "run_time_decay", None)
         #: Whether any routing policy looks at how long jobs run.
         self.keeps_run_times = any(group.decay is not None for group in self.pools.groups.values())
-        self.retrier = Retrier(uniform, self.policy_failed)
+        #: What has been paid into retry budgets and taken out.
+        self.budgets = Budgets()
+        self.retrier = Retrier(uniform, self.policy_failed, self.budgets, self.retry_refused)
         self.ordering = ordering
         #: A job is born with its priority as key, which saves asking the default ordering.
         self.key_is_priority = type(ordering) in (StrictPriority, FairShare)
@@ -128,6 +131,21 @@ class Books:
         self.dozing = self.scaling_rests or self.shed_interval > 0
         #: Calls that have outlived their limit, by when they count as stuck: number, slot, job, attempt.
         self.overdue: list[tuple[float, int, Slot, Job | None, int]] = []
+
+    def _key(self, job: Job) -> float:
+        """Return a job's key, as the ordering answers it."""
+        if self.key_is_priority:
+            return job.options.priority
+        try:
+            key = float(self.ordering.key(job))
+            if math.isnan(key):  # it compares false with everything
+                raise ValueError("key() must return a number that can be ordered, not NaN")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self.policy_failed("ordering", self.ordering, error, "priority, then arrival")
+            return job.options.priority
+        return key
 
     def _weigh(self, job: Job) -> float:
         """Return the weight of a job's tenant, as the ordering answers it."""
@@ -198,6 +216,11 @@ class Books:
                 ),
                 error,
             )
+
+    def retry_refused(self, job: Job, by: str) -> None:
+        """Note that a job fails though its policy would have had another attempt."""
+        if self.observed:
+            self.emit(events.RetryRefused(time=self.now, job_id=job.id, attempt=job.attempt, by=by))
 
     def arm(self, when: float, kind: TimerKind, job: Job) -> None:
         """Arm a timer, and have the driver look at its alarm."""

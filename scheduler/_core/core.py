@@ -113,6 +113,11 @@ class Core(Ahead):
             self.dirty = True
             if kind is TimerKind.QUEUE_TIMEOUT:
                 return
+        if kind is TimerKind.BACKOFF and job.extra is not None and job.extra.owes:
+            held = self.retrier.pay(job, now)
+            if held:
+                self.arm(now + held, TimerKind.BACKOFF, job)
+                return
         if kind is TimerKind.DELAY or kind is TimerKind.BACKOFF:
             if kind is TimerKind.DELAY:
                 job.arrival = self.ledger.renumber()
@@ -276,6 +281,7 @@ class Core(Ahead):
             waits=MappingProxyType(waits),
             run_times=MappingProxyType(run_times),
             pools=self.pool_statistics(),
+            budgets=self.budgets.statistics(now),
         )
 
     def pool_statistics(self) -> tuple[PoolStatistics, ...]:

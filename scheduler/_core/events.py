@@ -58,6 +58,15 @@ class JobRetrying(Event):
 
 
 @attrs.frozen(kw_only=True)
+class RetryRefused(Event):
+    """An attempt failed, and what its policy asks `by` refused another one."""
+
+    job_id: int
+    attempt: int
+    by: str
+
+
+@attrs.frozen(kw_only=True)
 class JobProgressed(Event):
     """A running job told how far it is."""
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from policies.budget import RetryBudget, budgets_in
+
 from .states import SUCCEEDED, WAITING, JobState
 
 if TYPE_CHECKING:
@@ -54,11 +56,15 @@ class JobOptions:
     #: Nothing here needs a timer before the first start, or ever: the hot path asks only these.
     plain: bool = attrs.field(init=False, repr=False, eq=False)
     untimed: bool = attrs.field(init=False, repr=False, eq=False)
+    #: What its first attempt pays into; such a job is not `untimed`, though it may need no timer.
+    budgets: tuple[RetryBudget, ...] = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         plain = self.queue_timeout is None and self.deadline is None and not self.delay
         object.__setattr__(self, "plain", plain)
-        object.__setattr__(self, "untimed", plain and self.run_timeout is None)
+        budgets = () if self.retry is None else budgets_in(self.retry)
+        object.__setattr__(self, "budgets", budgets)
+        object.__setattr__(self, "untimed", plain and self.run_timeout is None and not budgets)
 
 
 @attrs.frozen(kw_only=True)
@@ -85,6 +91,8 @@ class Extra:
     first_started_at: float | None = None
     #: Seconds of the last backoff, for policies that build on it.
     last_delay: float | None = None
+    #: What its next attempt is still to be charged to, and waits for.
+    owes: tuple[Any, ...] = ()
     progress: tuple[float, float | None] | None = None
     #: Held by a failed handle only; whoever drops it unread has it logged.
     unretrieved: object = None

@@ -8,7 +8,6 @@ some jobs need stands behind one test there. The rest of the file is for clarity
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
@@ -90,20 +89,6 @@ class MainPath(Books, ABC):
             self.emit(
                 events.JobSubmitted(time=now, job_id=job.id, priority=options.priority, name=options.name)
             )
-
-    def _key(self, job: Job) -> float:
-        if self.key_is_priority:
-            return job.options.priority
-        try:
-            key = float(self.ordering.key(job))
-            if math.isnan(key):  # it compares false with everything
-                raise ValueError("key() must return a number that can be ordered, not NaN")
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            self.policy_failed("ordering", self.ordering, error, "priority, then arrival")
-            return job.options.priority
-        return key
 
     def _enter(self, job: Job, now: float) -> Slot | None:
         """Let an admitted job with limits wait, be delayed, or start."""
@@ -196,6 +181,8 @@ class MainPath(Books, ABC):
                 self.timers.disarm(job, TimerKind.QUEUE_TIMEOUT)
             if options.run_timeout is not None:
                 self.arm(now + options.run_timeout, TimerKind.RUN_TIMEOUT, job)
+            if options.budgets and job.attempt == 1:
+                self.budgets.deposit(options.budgets, now)
         if self.observed:
             self.emit(
                 events.JobStarted(

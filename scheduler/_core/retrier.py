@@ -3,26 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
+import attrs
+
+from policies.budget import RetryBudget
 from policies.checks import is_finite
 from policies.contracts import Failure, Uniform
 
+from .._errors import SchedulerError
+from .budgets import Budgets
 from .job import Job
+
+
+class Guard(Protocol):
+    """What may keep a job from another attempt: the record of a budget."""
+
+    #: In words, "budget 'a'".
+    whose: str
+
+    def held_for(self, now: float) -> float:
+        """Return for how many seconds it allows no further attempt; 0 if it does."""
+
+    def take(self, now: float) -> None:
+        """Charge it for an attempt."""
+
+    def refuse(self, now: float) -> SchedulerError:
+        """Count an attempt that is not made because of it, and return the error that says so."""
+
+
+@attrs.frozen
+class Asked(Failure):
+    """A failure whose policy may ask guards; who is asked is remembered."""
+
+    retrier: Retrier = attrs.field(kw_only=True, eq=False, repr=False)
+    now: float = attrs.field(kw_only=True, eq=False, repr=False)
+
+    def held_for(self, guard: object) -> float:
+        """Return for how many seconds `guard` allows no further attempt; 0 if it does."""
+        return self.retrier.held_for(guard, self.now)
 
 
 class Retrier:
     """Turns a failed attempt into seconds of backoff, or into an end."""
 
-    __slots__ = ("_policy_failed", "_uniform")
+    __slots__ = ("_asked", "_budgets", "_policy_failed", "_refused", "_uniform")
 
     def __init__(
         self,
         uniform: Uniform,
         policy_failed: Callable[[str, object, BaseException, str], None],
+        budgets: Budgets,
+        refused: Callable[[Job, str], None],
     ) -> None:
         self._uniform = uniform
         self._policy_failed = policy_failed
+        self._budgets = budgets
+        self._refused = refused
+        #: What the policy has asked about the failure at hand, and what that answered.
+        self._asked: dict[Guard, float] = {}
 
     def ask(self, job: Job, error: BaseException, now: float) -> float | None:
         """Return seconds to back off, or None to give up.
@@ -36,29 +75,76 @@ class Retrier:
         first_start = job.started_at
         if extra is not None and extra.first_started_at is not None:
             first_start = extra.first_started_at
-        failure = Failure(
+        failure = Asked(
             attempt=job.attempt,
             error=error,
             elapsed=now - first_start,
             last_delay=None if extra is None else extra.last_delay,
+            retrier=self,
+            now=now,
         )
+        if self._asked:
+            self._asked = {}
         try:
             delay = policy.retry_after(failure, self._uniform)
             if delay is not None and not (is_finite(delay) and delay >= 0):
                 raise ValueError(f"retry_after() must return seconds ≥ 0 or None, not {delay!r}")
-            return None if delay is None else float(delay)
+            delay = None if delay is None else float(delay)
         except KeyboardInterrupt:
             raise
         except BaseException as broken:
             give_cause(error, broken)
             self._policy_failed("retry", policy, broken, "give up")
             return None
+        if self._asked:
+            self._heed(job, error, now, retries=delay is not None)
+        return delay
+
+    def held_for(self, guard: object, now: float) -> float:
+        """Answer a policy for how many seconds a guard allows no further attempt."""
+        record = self._record(guard)
+        held = self._asked.get(record)
+        if held is None:
+            held = self._asked[record] = record.held_for(now)
+        return held
+
+    def _record(self, guard: object) -> Guard:
+        if not isinstance(guard, RetryBudget):
+            raise TypeError(f"held_for() takes a RetryBudget, not {guard!r}")
+        return self._budgets.of(guard)
+
+    def _heed(self, job: Job, error: BaseException, now: float, *, retries: bool) -> None:
+        """Charge the guards that were asked, remember to ask them again, or say which refused."""
+        holding = [guard for guard, held in self._asked.items() if held > 0]
+        if retries and holding:
+            job.more().owes = tuple(self._asked)
+        elif retries:
+            for guard in self._asked:
+                guard.take(now)
+        elif holding:
+            give_cause(error, holding[0].refuse(now))
+            self._refused(job, holding[0].whose)
+
+    def pay(self, job: Job, now: float) -> float:
+        """Charge what a job owes for the attempt that is due; return for how many seconds it must wait on, or 0."""
+        extra = job.more()
+        held: float = max(guard.held_for(now) for guard in extra.owes)
+        if held <= 0:
+            for guard in extra.owes:
+                guard.take(now)
+            extra.owes = ()
+        return held
 
 
 def give_cause(error: BaseException, cause: BaseException) -> None:
-    """Make `cause` the cause of an error, or of its first cause; by C alone, for its class may forbid it."""
+    """Make `cause` the cause of an error, or of its first cause; by C alone, for its class may forbid it.
+
+    A refusal replaces an earlier one: an error that is raised again and again must not grow by each.
+    """
     seen = {id(cause)}
     while error.__cause__ is not None and id(error) not in seen:
+        if isinstance(cause, SchedulerError) and type(error.__cause__) is type(cause):
+            break
         seen.add(id(error))
         error = error.__cause__
     if id(error) not in seen:

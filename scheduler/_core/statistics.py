@@ -210,6 +210,21 @@ class PoolStatistics:
 
 
 @attrs.frozen(kw_only=True)
+class BudgetStatistics:
+    """One retry budget at one moment. The counts are of all time."""
+
+    name: str
+    #: Retries that it can pay for now.
+    balance: float
+    #: First attempts that paid in.
+    deposited: int
+    #: Retries that it paid for.
+    withdrawn: int
+    #: Jobs that failed because it was empty.
+    refused: int
+
+
+@attrs.frozen(kw_only=True)
 class Statistics:
     """One consistent snapshot of the whole scheduler.
 
@@ -241,6 +256,8 @@ class Statistics:
     waits: Mapping[tuple[int, str], Histogram] = attrs.field(repr=False)
     run_times: Mapping[tuple[int, str], Histogram] = attrs.field(repr=False)
     pools: tuple[PoolStatistics, ...]
+    #: Every retry budget that a job has named.
+    budgets: tuple[BudgetStatistics, ...] = ()
 
     def wait(self, *, priority: int | None = None, group: str | None = None) -> Histogram:
         """Return the waits of one priority, of one group, of both, or of all jobs."""

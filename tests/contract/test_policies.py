@@ -12,6 +12,7 @@ from policies import (
     Affinity,
     Aging,
     Block,
+    Budgeted,
     CallerRuns,
     CoDel,
     EarliestDeadline,
@@ -26,6 +27,7 @@ from policies import (
     PeakEwma,
     QueueDelay,
     Reject,
+    RetryBudget,
     RoundRobin,
     ShedLowest,
     SquareRootStaffing,
@@ -93,6 +95,10 @@ RETRIES = [
     ExponentialBackoff(),
     ExponentialBackoff(attempts_max=20_000, initial=1e-300, ceiling=1e300, retry_on=BaseException),
     ExponentialBackoff(retry_on=(OSError, KeyError)),
+    Budgeted(ExponentialBackoff(attempts_max=20_000), RetryBudget()),
+    Budgeted(
+        Budgeted(FixedBackoff(), RetryBudget(name="a", ratio=0)), RetryBudget(name="b"), when_empty="wait"
+    ),
 ]
 
 seconds = st.floats(0, 1e12, allow_subnormal=False) | st.integers(0, 10**9)

@@ -1,0 +1,108 @@
+"""How many retries may be spent: a budget that first attempts fill, so that retries never outgrow the work itself.
+
+A budget is a frozen value; what has been paid in and out is kept by the scheduler, under the budget's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from .checks import has_method, number
+from .contracts import FailureView, RetryPolicy, Uniform
+
+#: How deep policies may be wrapped in each other and still be looked into. Arbitrary.
+_DEPTH_MAX = 16
+
+
+def _name(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not (isinstance(value, str) and value):
+        raise TypeError(f"RetryBudget({attribute.name}=) must be a non-empty string, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class RetryBudget:
+    """What all retries together may spend, shared by every job whose retry policy names it.
+
+    Each first attempt that starts pays in `ratio` of a retry (default 0.2: one retry for five jobs), each
+    retry takes out one, and both are forgotten after `ttl` seconds (default 10). `reserve_per_second`
+    retries a second (default 10) are there without anybody paying in, for when there is little traffic.
+    Budgets of one `name` are one budget; two settings under one name are refused where jobs use them.
+    After Finagle's RetryBudget. Raises TypeError and ValueError that name the setting.
+    """
+
+    name: str = attrs.field(default="default", validator=_name)
+    ttl: float = attrs.field(default=10.0, validator=number(above=0))
+    ratio: float = attrs.field(default=0.2, validator=number(at_least=0))
+    reserve_per_second: float = attrs.field(default=10.0, validator=number(at_least=0))
+
+    def __attrs_post_init__(self) -> None:
+        if not self.ratio and not self.reserve_per_second:
+            raise ValueError(
+                f"RetryBudget({self.name!r}) with ratio=0 and reserve_per_second=0 never pays for a retry; "
+                "use NoRetry() or give one of them"
+            )
+
+
+def _a_budget(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, RetryBudget):
+        raise TypeError(f"{type(instance).__name__}({attribute.name}=) must be a RetryBudget, not {value!r}")
+
+
+def _fail_or_wait(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value not in ("fail", "wait"):
+        where = f"{type(instance).__name__}({attribute.name}=)"
+        raise ValueError(f'{where} must be "fail" or "wait", not {value!r}')
+
+
+@attrs.frozen
+class Budgeted:
+    """Retry as `policy` says, as long as `budget` pays for it.
+
+    When the budget is empty, the job fails with its own last error, whose cause is a `RetryBudgetExhausted`;
+    or with ``when_empty="wait"`` it backs off until the budget can pay, and longer than `policy` says.
+    Raises TypeError and ValueError that name the argument.
+    """
+
+    policy: RetryPolicy = attrs.field(validator=has_method("retry_after"))
+    budget: RetryBudget = attrs.field(validator=_a_budget)
+    when_empty: Literal["fail", "wait"] = attrs.field(default="fail", validator=_fail_or_wait)
+
+    def retry_after(self, failure: FailureView, uniform: Uniform) -> float | None:
+        """Return seconds to wait before the next attempt, or None to give up. Pure."""
+        delay = self.policy.retry_after(failure, uniform)
+        if delay is None:
+            return None
+        held = failure.held_for(self.budget)
+        if held <= 0:
+            return delay
+        return None if self.when_empty == "fail" else max(delay, held)
+
+
+def budgets_in(policy: object) -> tuple[RetryBudget, ...]:
+    """Return every budget that a policy names, however it is wrapped. Cost: O(what it is made of)."""
+    return tuple(dict.fromkeys(_found(policy, RetryBudget, _DEPTH_MAX)))
+
+
+def _found(thing: object, kind: type[Any], depth: int) -> Iterator[Any]:
+    if isinstance(thing, kind):
+        yield thing
+    elif depth:
+        for part in _parts(thing):
+            yield from _found(part, kind, depth - 1)
+
+
+def _parts(thing: object) -> Iterator[object]:
+    """Iterate over what a policy is made of: the fields of a value, the values of a mapping, the items of a list."""
+    if isinstance(thing, Mapping):
+        yield from thing.values()
+    elif isinstance(thing, tuple | list):
+        yield from thing
+    elif attrs.has(type(thing)):
+        fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(type(thing))  # type: ignore[arg-type]
+        for field in fields:
+            yield getattr(thing, field.name, None)
+    elif hasattr(thing, "retry_after") and not isinstance(thing, type):
+        yield from getattr(thing, "__dict__", {}).values()
