@@ -5,7 +5,8 @@ ordering           `StrictPriority`, `Aging`, `EarliestDeadline`, `FairShare`
 admission          `Block`, `Reject`, `ShedLowest`, `CallerRuns`, `CoDel`
 routing            `Pack`, `LeastLoaded`, `RoundRobin`, `TwoRandomChoices`,
                    `PeakEwma`, `Affinity`
-retry              `NoRetry`, `FixedBackoff`, `ExponentialBackoff`, `Budgeted` with a `RetryBudget`
+retry              `NoRetry`, `FixedBackoff`, `ExponentialBackoff`, `Budgeted` with a `RetryBudget`,
+                   `WithBreaker` with a `CircuitBreaker`
 scaling            `FixedPools`, `QueueDelay`, `TargetUtilization`, `SquareRootStaffing`
 =================  ===================================================
 
@@ -15,6 +16,7 @@ This package imports neither `scheduler` nor `pools`; a plug-in imports this pac
 from __future__ import annotations
 
 from .admission import Block, CallerRuns, CoDel, Reject, ShedLowest
+from .breaker import CircuitBreaker, WithBreaker
 from .budget import Budgeted, RetryBudget
 from .contracts import (
     Admission,
@@ -50,6 +52,7 @@ __all__ = [
     "Block",
     "Budgeted",
     "CallerRuns",
+    "CircuitBreaker",
     "CoDel",
     "EarliestDeadline",
     "ExponentialBackoff",
@@ -82,4 +85,5 @@ __all__ = [
     "TwoRandomChoices",
     "Uniform",
     "Window",
+    "WithBreaker",
 ]

@@ -5,16 +5,12 @@ A budget is a frozen value; what has been paid in and out is kept by the schedul
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import attrs
 
-from .checks import has_method, number
+from .checks import has_method, number, one_of
 from .contracts import FailureView, RetryPolicy, Uniform
-
-#: How deep policies may be wrapped in each other and still be looked into. Arbitrary.
-_DEPTH_MAX = 16
 
 
 def _name(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -51,12 +47,6 @@ def _a_budget(instance: object, attribute: attrs.Attribute[Any], value: object) 
         raise TypeError(f"{type(instance).__name__}({attribute.name}=) must be a RetryBudget, not {value!r}")
 
 
-def _fail_or_wait(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value not in ("fail", "wait"):
-        where = f"{type(instance).__name__}({attribute.name}=)"
-        raise ValueError(f'{where} must be "fail" or "wait", not {value!r}')
-
-
 @attrs.frozen
 class Budgeted:
     """Retry as `policy` says, as long as `budget` pays for it.
@@ -68,7 +58,7 @@ class Budgeted:
 
     policy: RetryPolicy = attrs.field(validator=has_method("retry_after"))
     budget: RetryBudget = attrs.field(validator=_a_budget)
-    when_empty: Literal["fail", "wait"] = attrs.field(default="fail", validator=_fail_or_wait)
+    when_empty: Literal["fail", "wait"] = attrs.field(default="fail", validator=one_of("fail", "wait"))
 
     def retry_after(self, failure: FailureView, uniform: Uniform) -> float | None:
         """Return seconds to wait before the next attempt, or None to give up. Pure."""
@@ -79,30 +69,3 @@ class Budgeted:
         if held <= 0:
             return delay
         return None if self.when_empty == "fail" else max(delay, held)
-
-
-def budgets_in(policy: object) -> tuple[RetryBudget, ...]:
-    """Return every budget that a policy names, however it is wrapped. Cost: O(what it is made of)."""
-    return tuple(dict.fromkeys(_found(policy, RetryBudget, _DEPTH_MAX)))
-
-
-def _found(thing: object, kind: type[Any], depth: int) -> Iterator[Any]:
-    if isinstance(thing, kind):
-        yield thing
-    elif depth:
-        for part in _parts(thing):
-            yield from _found(part, kind, depth - 1)
-
-
-def _parts(thing: object) -> Iterator[object]:
-    """Iterate over what a policy is made of: the fields of a value, the values of a mapping, the items of a list."""
-    if isinstance(thing, Mapping):
-        yield from thing.values()
-    elif isinstance(thing, tuple | list):
-        yield from thing
-    elif attrs.has(type(thing)):
-        fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(type(thing))  # type: ignore[arg-type]
-        for field in fields:
-            yield getattr(thing, field.name, None)
-    elif hasattr(thing, "retry_after") and not isinstance(thing, type):
-        yield from getattr(thing, "__dict__", {}).values()

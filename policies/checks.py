@@ -40,6 +40,17 @@ def whole(*, at_least: int) -> Callable[[Any, Any, Any], None]:
     return check
 
 
+def one_of(*words: str) -> Callable[[Any, Any, Any], None]:
+    """Return an attrs validator for one of these words."""
+
+    def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not any(value is word or value == word for word in words):
+            where = f"{type(instance).__name__}({attribute.name}=)"
+            raise ValueError(f"{where} must be {' or '.join(map(repr, words))}, not {reprlib.repr(value)}")
+
+    return check
+
+
 def has_method(method: str) -> Callable[[Any, Any, Any], None]:
     """Return an attrs validator for an object (not a class) with this method."""
 

@@ -135,7 +135,7 @@ class FailureView(Protocol):
         """Seconds of the backoff before this attempt; None before the first retry."""
 
     def held_for(self, guard: object) -> float:
-        """Return for how many seconds `guard`, a `RetryBudget`, allows no further attempt; 0 if it does.
+        """Return for how many seconds `guard`, a `RetryBudget` or `CircuitBreaker`, allows no further attempt; 0 if it does.
 
         What answers 0 and is followed by a retry is charged for that; one that it keeps waiting asks again then.
         """
@@ -145,7 +145,7 @@ class FailureView(Protocol):
 class Failure:
     """A failed attempt, as retry policies see it; also for tests of such policies.
 
-    `held` says of budgets for how many seconds they allow no further attempt; the others allow it.
+    `held` says of budgets and breakers for how many seconds they allow no further attempt; the others allow it.
     """
 
     attempt: int

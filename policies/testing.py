@@ -54,8 +54,8 @@ _MILESTONES = (1, 2, 3, 7, 62, 63, 64, 1022, 1023, 1024, 1025, ATTEMPTS_MAX)
 def check_retry_policy(policy: RetryPolicy, *, names: Mapping[str, object] | None = None) -> None:
     """Raise AssertionError unless `policy` keeps every law of a retry policy.
 
-    It is asked about attempts 1…10,000, about errors of every kind, and with dice that fall to either
-    end. `names` are those its repr needs beside its own module, this package and the builtins.
+    It is asked about attempts 1…10,000, about errors of every kind, while budgets and breakers allow nothing,
+    and with dice that fall to either end. `names` are those its repr needs beside its own module, this package and the builtins.
     Cost: 0.1 s.
     """
     _check_method(policy, "retry_after")
@@ -66,7 +66,11 @@ def check_retry_policy(policy: RetryPolicy, *, names: Mapping[str, object] | Non
             _MILESTONES, samples.ERRORS, (0.0, 1e9), (None, 0.0, 1e9), _ENDS
         )
     ]
-    _check_answers(policy, policy.retry_after, [*attempts, *corners], _seconds_or_none)
+    held = [
+        _Case((Failure(attempt, samples.ERRORS[0], held=samples.HELD),), dice)
+        for attempt, dice in product(_MILESTONES, _ENDS)
+    ]
+    _check_answers(policy, policy.retry_after, [*attempts, *corners, *held], _seconds_or_none)
     _check_value(policy, names)
 
 

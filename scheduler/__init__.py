@@ -26,6 +26,9 @@ for _package in (_policies, _pools):
 from ._clock import Clock, SystemClock, VirtualClock
 from ._core.decisions import Decision, Explanation
 from ._core.events import (
+    BreakerClosed,
+    BreakerHalfOpened,
+    BreakerOpened,
     Event,
     JobOverdue,
     JobProgressed,
@@ -55,9 +58,10 @@ from ._core.job import Attempt, Priority
 from ._core.limits import Limit
 from ._core.standing import Standing
 from ._core.states import JobState, PoolState
-from ._core.statistics import BudgetStatistics, Histogram, PoolStatistics, Statistics
+from ._core.statistics import BreakerStatistics, BudgetStatistics, Histogram, PoolStatistics, Statistics
 from ._current import CurrentJob, JobLogFilter, current_job
 from ._errors import (
+    BreakerOpen,
     CancelledFromWithin,
     DeadlineExceeded,
     JobInterrupted,
@@ -81,6 +85,11 @@ from ._submitter import Submitter
 
 __all__ = [
     "Attempt",
+    "BreakerClosed",
+    "BreakerHalfOpened",
+    "BreakerOpen",
+    "BreakerOpened",
+    "BreakerStatistics",
     "BudgetStatistics",
     "CancelledFromWithin",
     "Clock",

@@ -6,8 +6,10 @@ import os
 import random
 import reprlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from policies.admission import Block
+from policies.breaker import CircuitBreaker
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RoutingPolicy
 from policies.ordering import StrictPriority
 from policies.routing import LeastLoaded, Pack
@@ -34,6 +36,7 @@ def make_core(
     routing: RoutingPolicy | None,
     seed: int | None,
     limits: Iterable[Limit] = (),
+    breakers: Iterable[CircuitBreaker] = (),
 ) -> Core:
     """Return a core with these groups and no pool yet; None means the default policy."""
     check_whole("capacity=", capacity, at_least=1)
@@ -58,6 +61,7 @@ def make_core(
         routing=LeastLoaded(),  # every group has its own
         uniform=random.Random(seed),  # jitter and routing need no secrecy
         limits=_checked(limits),
+        breakers=_breakers(breakers, {group.name for group in groups}),
     )
 
 
@@ -71,6 +75,26 @@ def _checked(limits: object) -> tuple[Limit, ...]:
                 "write limits=[Limit(tenant='a', concurrency=4)]"
             )
     return given
+
+
+def _breakers(given: Any, groups: set[str]) -> tuple[CircuitBreaker, ...]:
+    """Return the breakers a constructor was given; raise TypeError or ValueError for what makes no sense."""
+    single = isinstance(given, CircuitBreaker) or not isinstance(given, Iterable)
+    breakers: tuple[CircuitBreaker, ...] = (given,) if single else tuple(given)
+    for breaker in breakers:
+        if single or not isinstance(breaker, CircuitBreaker):
+            raise TypeError(
+                f"breakers= must be a list of CircuitBreaker(...) values, not {reprlib.repr(given)}; "
+                'write breakers=[CircuitBreaker(tag="api")]'
+            )
+        if breaker.group is not None and breaker.group not in groups:
+            known = ", ".join(map(repr, sorted(groups)))
+            raise ValueError(f"{breaker!r}: there is no group {breaker.group!r}; this scheduler has {known}")
+    whose = [breaker.whose for breaker in breakers]
+    for words in whose:
+        if whose.count(words) > 1:
+            raise ValueError(f"two breakers watch {words}; give one, for each attempt has one verdict")
+    return breakers
 
 
 def as_groups(given: tuple[PoolGroup | PoolRecipe | int, ...]) -> tuple[PoolGroup, ...]:
@@ -101,10 +125,10 @@ def as_groups(given: tuple[PoolGroup | PoolRecipe | int, ...]) -> tuple[PoolGrou
 
 def line_for(core: Core, options: JobOptions, *, coroutine: bool) -> Line | None:
     """Return the line of jobs like this, or None when no group may take them."""
-    for budget in options.budgets:
-        core.budgets.of(budget)  # two settings under one name are refused here
+    for guard in options.guards:
+        core.guard(guard)  # two budgets of one name are refused here, and a breaker that nobody knows
     groups = core.pools.places(options.priority, options.tags, coroutine=coroutine)
-    return core.queue.line(groups, core.lots.of(options)) if groups else None
+    return core.queue.line(groups, core.lots.of(options, groups)) if groups else None
 
 
 def why_not_eligible(core: Core, options: JobOptions, *, coroutine: bool) -> str:

@@ -13,6 +13,7 @@ from typing import ParamSpec, Self, TypeVar
 
 import attrs
 
+from policies.breaker import CircuitBreaker
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RetryPolicy, RoutingPolicy
 from pools.contract import PoolRecipe
 
@@ -63,7 +64,8 @@ class Scheduler(Submitter):
     `capacity` bounds the jobs that wait (default 1,048,576); `admission` says what happens beyond
     (default `Block`), `ordering` who goes first (`StrictPriority`), `routing` which pool of a group
     (`Pack` where the group scales, else `LeastLoaded`), `retry` what happens to failures (`NoRetry`),
-    `limits` how many jobs of a tenant or tag may run at once or start a second (`Limit`; none).
+    `limits` how many jobs of a tenant or tag may run at once or start a second (`Limit`; none),
+    `breakers` which jobs are to be left alone while too many attempts fail (`CircuitBreaker`; none).
     `seed` fixes the dice.
     `check_invariants` checks the whole state in every eventful turn: slow, for debugging.
 
@@ -81,6 +83,7 @@ class Scheduler(Submitter):
         routing: RoutingPolicy | None = None,
         retry: RetryPolicy | None = None,
         limits: Iterable[Limit] = (),
+        breakers: Iterable[CircuitBreaker] = (),
         name: str | None = None,
         clock: Clock | None = None,
         seed: int | None = None,
@@ -100,6 +103,7 @@ class Scheduler(Submitter):
                 routing=routing,
                 seed=seed,
                 limits=limits,
+                breakers=breakers,
             ),
             SystemClock() if clock is None else clock,
             {group.name: group.pool for group in pool_groups},

@@ -148,6 +148,8 @@ class Turns(ABC):
     def conclude(self) -> Left:
         """End a turn, still under the lock; the caller swaps what was left for what is returned."""
         core = self.core
+        if core.lots.failing:
+            core.fail_held(core.now)
         if core.left.events:
             self.observers.put(core.left.events)
             core.left.events = []

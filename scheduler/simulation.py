@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
 from typing import Any, Unpack
 
+from policies.breaker import CircuitBreaker
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RetryPolicy, RoutingPolicy
 from pools.contract import PoolRecipe
 
@@ -89,6 +90,7 @@ class Simulator:
         routing: RoutingPolicy | None = None,
         retry: RetryPolicy | None = None,
         limits: Iterable[Limit] = (),
+        breakers: Iterable[CircuitBreaker] = (),
         seed: int = 0,
         check_every: int = 0,
         start_up: float | Callable[[str], float | None] = 0.0,
@@ -103,6 +105,7 @@ class Simulator:
             routing=routing,
             seed=seed,
             limits=limits,
+            breakers=breakers,
         )
         self.now = 0.0
         self._options = JobOptions(retry=check_retry(retry))
@@ -348,7 +351,9 @@ class Simulator:
 
     def _after_turn(self) -> None:
         core = self.core
-        core.dirty = False
+        if core.lots.failing:
+            core.fail_held(self.now)
+        core.dirty = bool(core.lots.failing)
         left, core.left = core.left, Left()
         for slot in left.starts:
             self._start(slot, slot.job, self.now)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
+from policies.breaker import CircuitBreaker
+from policies.budget import RetryBudget
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RoutingPolicy, Uniform
 from policies.ordering import FairShare, StrictPriority
 
@@ -21,7 +23,7 @@ from .job import Job
 from .limits import Limit
 from .parking import Lots
 from .pool_table import GroupRecord, Loan, PoolRecord, PoolTable, Slot
-from .retrier import Retrier
+from .retrier import Guard, Retrier
 from .shares import Shares
 from .states import TRANSITIONS, JobState, PoolState
 from .statistics import Ledger
@@ -69,12 +71,13 @@ class Books:
         routing: RoutingPolicy,
         uniform: Uniform,
         limits: Iterable[Limit] = (),
+        breakers: Iterable[CircuitBreaker] = (),
     ) -> None:
         self.now = 0.0
         #: Who has had how much; None unless the ordering answers weights.
         self.shares = Shares(self, self._weigh) if hasattr(ordering, "weight") else None
         #: Limits by tenant and tag, and whom they keep waiting.
-        self.lots = Lots(limits, self)
+        self.lots = Lots(limits, self, breakers)
         few_keys = getattr(ordering, "few_keys", False)
         self.queue = FrontQueue(capacity, few_keys=few_keys, lots=self.lots, shares=self.shares)
         self.timers = Timers()
@@ -90,7 +93,7 @@ class Books:
         self.keeps_run_times = any(group.decay is not None for group in self.pools.groups.values())
         #: What has been paid into retry budgets and taken out.
         self.budgets = Budgets()
-        self.retrier = Retrier(uniform, self.policy_failed, self.budgets, self.retry_refused)
+        self.retrier = Retrier(uniform, self.policy_failed, self.guard, self.retry_refused)
         self.ordering = ordering
         #: A job is born with its priority as key, which saves asking the default ordering.
         self.key_is_priority = type(ordering) in (StrictPriority, FairShare)
@@ -216,6 +219,21 @@ class Books:
                 ),
                 error,
             )
+
+    def guard(self, value: object) -> Guard:
+        """Return the record of a budget or a breaker; raise TypeError or ValueError if there is none."""
+        if isinstance(value, RetryBudget):
+            return self.budgets.of(value)
+        if not isinstance(value, CircuitBreaker):
+            raise TypeError(f"held_for() takes a RetryBudget or a CircuitBreaker, not {value!r}")
+        record = self.lots.breakers.get(value)
+        if record is None:
+            known = ", ".join(map(repr, self.lots.breakers)) or "none"
+            raise ValueError(
+                f"{value!r} is not one of this scheduler's breakers, which are {known}; "
+                "give the same value to Scheduler(breakers=[...])"
+            )
+        return record
 
     def retry_refused(self, job: Job, by: str) -> None:
         """Note that a job fails though its policy would have had another attempt."""

@@ -74,6 +74,8 @@ class Core(Ahead):
         """Return when `advance` is needed next, infinity if never."""
         when = min(self.timers.next_deadline(), self.next_look(), self.next_stuck(), self.next_shed())
         if self.lots.limits:
+            if self.lots.failing:
+                return self.now
             when = min(when, self.lots.next_token())
             if self.gate.door:
                 when = min(when, self.next_at_door())
@@ -164,6 +166,9 @@ class Core(Ahead):
             )
         )
         asked = place.interrupted is not None
+        if self.lots.breakers and not asked:
+            self.lots.judge(job, error, now, returned=False)
+            self.lots.look(job.line)
         delay = None if asked else self.retry_delay(job, error, now)
         self._outlive(job, error, now)
         if delay is not None:
@@ -282,6 +287,7 @@ class Core(Ahead):
             run_times=MappingProxyType(run_times),
             pools=self.pool_statistics(),
             budgets=self.budgets.statistics(now),
+            breakers=tuple(record.statistics(now) for record in self.lots.breakers.values()),
         )
 
     def pool_statistics(self) -> tuple[PoolStatistics, ...]:

@@ -67,6 +67,30 @@ class RetryRefused(Event):
 
 
 @attrs.frozen(kw_only=True)
+class BreakerOpened(Event):
+    """A breaker opened, because `failed` of the last `calls` attempts did; it lets nobody through before `until`."""
+
+    breaker: str
+    failed: int
+    calls: int
+    until: float
+
+
+@attrs.frozen(kw_only=True)
+class BreakerHalfOpened(Event):
+    """A breaker lets a few jobs through, to see."""
+
+    breaker: str
+
+
+@attrs.frozen(kw_only=True)
+class BreakerClosed(Event):
+    """A breaker lets all jobs through again."""
+
+    breaker: str
+
+
+@attrs.frozen(kw_only=True)
 class JobProgressed(Event):
     """A running job told how far it is."""
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from .breakers import Phase
 from .bundle import Bundle
 from .core import Core
 from .job import Job
 from .limits import LimitRecord
+from .pool_table import Slot
 from .states import BACKING_OFF, DELAYED, RUNNING, WAITING, PoolState
 from .timers import TimerKind
 
@@ -103,8 +105,8 @@ def i7_work_conservation(core: Core) -> None:
     """No job whose limits have room waits while an accepting pool that may take it has a free slot."""
     if core.paused:
         return
-    for line in core.queue.every_line():
-        if len(line) and not (line.limits and line.where.record is not None):  # those see I16
+    for line in core.queue.every_line():  # who is parked at a limit or a breaker sees I16
+        if len(line) and not (line.limits and line.where.record is not None):
             _require(not core.dispatcher.has_slot(line), "I7", "a job waits beside a free slot")
     for job in core.gate.door:
         startable = job.line.best is None and core.dispatcher.has_slot(job.line) and not job.options.delay
@@ -215,6 +217,29 @@ def _parked(core: Core, bundle: Bundle) -> None:
         _require(bool(ahead), "I16", f"job {line.peek().id} is parked at {record.whose}, which has room")
 
 
+def i17_breakers(core: Core) -> None:
+    """A breaker counts what it has seen, and nothing has started under one since it opened until its time came."""
+    for record in core.lots.breakers.values():
+        breaker, calls = record.breaker, len(record.seen)
+        _require(record.failed == sum(record.seen), "I17", f"{record.whose} miscounts its failures")
+        most = breaker.probes if record.phase is Phase.HALF_OPEN else breaker.window
+        _require(calls <= most, "I17", f"{record.whose} remembers {calls} attempts")
+        if record.phase is not Phase.OPEN:
+            _require(record.ready_at <= core.now, "I17", f"{record.whose} lets through only later")
+            continue
+        _require(calls == 0, "I17", f"{record.whose} is open and goes on counting")
+        for job in core.running():
+            late = record in job.line.limits and job.started_at > record.since
+            _require(
+                not late or _lay_ahead(job), "I17", f"job {job.id} started under the open {record.whose}"
+            )
+
+
+def _lay_ahead(job: Job) -> bool:
+    """Whether a job may have lain ahead in its slot: then it took its room when it was laid there."""
+    return isinstance(job.slot, Slot) and job.slot.pool.group.prefetch > 0
+
+
 #: In the order of their numbers.
 INVARIANTS: tuple[Callable[[Core], None], ...] = (
     i1_one_place,
@@ -230,6 +255,7 @@ INVARIANTS: tuple[Callable[[Core], None], ...] = (
     i10_limits,
     i11_capacity,
     i16_limits,
+    i17_breakers,
 )
 
 

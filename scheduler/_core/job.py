@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from policies.budget import RetryBudget, budgets_in
+from policies.breaker import CircuitBreaker
+from policies.budget import RetryBudget
+from policies.parts import parts_of
 
 from .states import SUCCEEDED, WAITING, JobState
 
@@ -58,11 +60,17 @@ class JobOptions:
     untimed: bool = attrs.field(init=False, repr=False, eq=False)
     #: What its first attempt pays into; such a job is not `untimed`, though it may need no timer.
     budgets: tuple[RetryBudget, ...] = attrs.field(init=False, repr=False, eq=False)
+    #: What its retry policy may ask: budgets and breakers.
+    guards: tuple[RetryBudget | CircuitBreaker, ...] = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         plain = self.queue_timeout is None and self.deadline is None and not self.delay
         object.__setattr__(self, "plain", plain)
-        budgets = () if self.retry is None else budgets_in(self.retry)
+        guards: tuple[RetryBudget | CircuitBreaker, ...] = ()
+        if self.retry is not None:
+            guards = parts_of(self.retry, (RetryBudget, CircuitBreaker))
+        budgets = tuple(guard for guard in guards if isinstance(guard, RetryBudget))
+        object.__setattr__(self, "guards", guards)
         object.__setattr__(self, "budgets", budgets)
         object.__setattr__(self, "untimed", plain and self.run_timeout is None and not budgets)
 

@@ -223,7 +223,7 @@ class MainPath(Books, ABC):
         self.ledger.succeeded += 1
         slot.job = None
 
-        if job.line.limits and (self.lots.release(job.line) or self.gate.door):
+        if job.line.limits and (self._answered(job, now) or self.gate.door):
             self._room_came(now)
         if self.keeps_run_times and (decay := slot.pool.group.decay) is not None:
             slot.pool.observe(now - job.started_at, now, decay)
@@ -231,6 +231,12 @@ class MainPath(Books, ABC):
             self.timers.disarm(job)
         if self.observed:
             self.emit(events.JobSettled(time=now, job_id=job.id, state=SUCCEEDED, attempts=job.attempt))
+
+    def _answered(self, job: Job, now: float) -> bool:
+        """Give back what a job that succeeded held, and tell its breakers; return whether somebody was woken."""
+        if self.lots.breakers:
+            self.lots.judge(job, None, now)
+        return self.lots.release(job.line)
 
     def _room_came(self, now: float) -> None:
         """Let those start that waited for what a call gave back of its limits."""
@@ -274,6 +280,8 @@ class MainPath(Books, ABC):
             state = CANCELLED if isinstance(error, JobInterrupted) else FAILED
             self.settle(job, state, error, now)
             return
+        if self.lots.breakers:
+            self.lots.judge(job, error, now)
         delay = self.retry_delay(job, error, now)
         if delay is None:
             self.settle(job, FAILED, error, now)

@@ -7,17 +7,15 @@ from typing import Any, Protocol
 
 import attrs
 
-from policies.budget import RetryBudget
 from policies.checks import is_finite
 from policies.contracts import Failure, Uniform
 
 from .._errors import SchedulerError
-from .budgets import Budgets
 from .job import Job
 
 
 class Guard(Protocol):
-    """What may keep a job from another attempt: the record of a budget."""
+    """What may keep a job from another attempt: the record of a budget or of a breaker."""
 
     #: In words, "budget 'a'".
     whose: str
@@ -47,18 +45,18 @@ class Asked(Failure):
 class Retrier:
     """Turns a failed attempt into seconds of backoff, or into an end."""
 
-    __slots__ = ("_asked", "_budgets", "_policy_failed", "_refused", "_uniform")
+    __slots__ = ("_asked", "_guard", "_policy_failed", "_refused", "_uniform")
 
     def __init__(
         self,
         uniform: Uniform,
         policy_failed: Callable[[str, object, BaseException, str], None],
-        budgets: Budgets,
+        guard: Callable[[object], Guard],
         refused: Callable[[Job, str], None],
     ) -> None:
         self._uniform = uniform
         self._policy_failed = policy_failed
-        self._budgets = budgets
+        self._guard = guard
         self._refused = refused
         #: What the policy has asked about the failure at hand, and what that answered.
         self._asked: dict[Guard, float] = {}
@@ -102,16 +100,11 @@ class Retrier:
 
     def held_for(self, guard: object, now: float) -> float:
         """Answer a policy for how many seconds a guard allows no further attempt."""
-        record = self._record(guard)
+        record = self._guard(guard)
         held = self._asked.get(record)
         if held is None:
             held = self._asked[record] = record.held_for(now)
         return held
-
-    def _record(self, guard: object) -> Guard:
-        if not isinstance(guard, RetryBudget):
-            raise TypeError(f"held_for() takes a RetryBudget, not {guard!r}")
-        return self._budgets.of(guard)
 
     def _heed(self, job: Job, error: BaseException, now: float, *, retries: bool) -> None:
         """Charge the guards that were asked, remember to ask them again, or say which refused."""

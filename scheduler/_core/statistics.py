@@ -225,6 +225,22 @@ class BudgetStatistics:
 
 
 @attrs.frozen(kw_only=True)
+class BreakerStatistics:
+    """One circuit breaker at one moment. `state` is closed, open or half-open."""
+
+    #: Whose jobs it is about, in words.
+    breaker: str
+    state: str
+    #: The attempts that it judges by now, and how many of them failed.
+    calls: int
+    failed: int
+    #: How often it has opened.
+    opened: int
+    #: When it lets the next jobs through; None unless it is open.
+    until: float | None
+
+
+@attrs.frozen(kw_only=True)
 class Statistics:
     """One consistent snapshot of the whole scheduler.
 
@@ -250,7 +266,7 @@ class Statistics:
     late: int
     #: Jobs that were given to a worker, not begun, and taken back; no attempt was charged.
     recalled: int
-    #: Of the waiting jobs, those that a `Limit` keeps from starting now.
+    #: Of the waiting jobs, those that a `Limit` or a breaker keeps from starting now.
     limited: int = 0
     capacity: int
     waits: Mapping[tuple[int, str], Histogram] = attrs.field(repr=False)
@@ -258,6 +274,8 @@ class Statistics:
     pools: tuple[PoolStatistics, ...]
     #: Every retry budget that a job has named.
     budgets: tuple[BudgetStatistics, ...] = ()
+    #: Every circuit breaker.
+    breakers: tuple[BreakerStatistics, ...] = ()
 
     def wait(self, *, priority: int | None = None, group: str | None = None) -> Histogram:
         """Return the waits of one priority, of one group, of both, or of all jobs."""

@@ -14,6 +14,7 @@ from policies import (
     Block,
     Budgeted,
     CallerRuns,
+    CircuitBreaker,
     CoDel,
     EarliestDeadline,
     ExponentialBackoff,
@@ -34,6 +35,7 @@ from policies import (
     StrictPriority,
     TargetUtilization,
     TwoRandomChoices,
+    WithBreaker,
 )
 from policies.testing import (
     check_admission_policy,
@@ -99,6 +101,7 @@ RETRIES = [
     Budgeted(
         Budgeted(FixedBackoff(), RetryBudget(name="a", ratio=0)), RetryBudget(name="b"), when_empty="wait"
     ),
+    WithBreaker(FixedBackoff(), CircuitBreaker(tag="api", fail_on=(OSError, ValueError)), when_open="wait"),
 ]
 
 seconds = st.floats(0, 1e12, allow_subnormal=False) | st.integers(0, 10**9)

@@ -59,6 +59,8 @@ class Hand:
 
     def take(self):
         """Act on what the turn left behind, as the driver does."""
+        if self.core.lots.failing:
+            self.core.fail_held(self.now)
         left, self.core.left = self.core.left, Left()
         self.core.dirty = False
         for slot in left.starts:
@@ -84,7 +86,9 @@ class Hand:
         eligible = [self.core.pools.groups[group] for group in groups or ()]
         if not groups:
             eligible = self.core.pools.places(asked.priority, asked.tags, coroutine=False)
-        job = self.jobs[name] = Job(asked, self.core.queue.line(tuple(eligible)))
+        job = self.jobs[name] = Job(
+            asked, self.core.queue.line(tuple(eligible), self.core.lots.of(asked, tuple(eligible)))
+        )
         answer = self.core.submit(job, self.now)
         if isinstance(answer, Slot):
             self._call(answer)

@@ -40,7 +40,7 @@ def test_a_bad_budget_is_told_what_is_wrong(given, error, message):
     [
         ((FixedBackoff, RetryBudget()), TypeError, r"policy=.*method retry_after\(\)"),
         ((FixedBackoff(), 0.2), TypeError, "budget=.*must be a RetryBudget, not 0.2"),
-        ((FixedBackoff(), RetryBudget(), "park"), ValueError, 'must be "fail" or "wait", not \'park\''),
+        ((FixedBackoff(), RetryBudget(), "park"), ValueError, "must be 'fail' or 'wait', not 'park'"),
     ],
 )
 def test_a_budget_is_put_around_a_policy_or_refused(arguments, error, message):
