@@ -177,7 +177,7 @@ def loads() -> list[Load]:
 class _Everything(dict[object, float]):
     """As `Failure.held`: whatever is asked allows no further attempt for a while."""
 
-    def get(self, key: object, default: object = None) -> float:  # type: ignore[override]
+    def get(self, key: object, default: object = None) -> float:
         """Return seconds, whatever is asked."""
         return 2.5
 
