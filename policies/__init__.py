@@ -36,6 +36,7 @@ from .contracts import (
     Uniform,
     Window,
 )
+from .hedge import Hedge
 from .ordering import Aging, EarliestDeadline, FairShare, StrictPriority
 from .retry import ExponentialBackoff, FixedBackoff, NoRetry
 from .routing import Affinity, LeastLoaded, Pack, PeakEwma, RoundRobin, TwoRandomChoices
@@ -61,6 +62,7 @@ __all__ = [
     "FairShare",
     "FixedBackoff",
     "FixedPools",
+    "Hedge",
     "JobView",
     "LeastLoaded",
     "Load",

@@ -150,7 +150,7 @@ class Submitter(Executor):
         `priority` (lower is sooner), `tags` (a group must offer all of them), `run_timeout` (bounds
         one attempt's run), `queue_timeout` (the wait before the first start), `deadline` (everything
         from submit to settle), `delay` (postpones the first start), `retry` (a policy), `tenant`,
-        `affinity` (the key of `policies.Affinity`), `name`. All durations are seconds. Raises NoEligiblePool when no group offers the tags.
+        `affinity` (the key of `policies.Affinity`), `hedge` (a `policies.Hedge`, for jobs that may run twice), `name`. All durations are seconds. Raises NoEligiblePool when no group offers the tags.
         Cost: 10 µs; keep the submitter.
         """
         changed = checked(self._options, options)

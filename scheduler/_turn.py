@@ -179,6 +179,8 @@ class Turns(ABC):
             left.handing = slot, job
             self.begin(slot, job)
             left.starts.pop()
+        while left.hedges:
+            self.begin(*left.hedges.pop())
         while left.stops:
             self._stop(*left.stops[-1])
             left.stops.pop()
@@ -218,7 +220,7 @@ class Turns(ABC):
     def open(self, pool: PoolRecord) -> None:
         """Make a pool real that is on the books: `Opening`."""
 
-    def begin(self, slot: Slot, job: Job) -> None:
+    def begin(self, slot: Slot, job: Any) -> None:
         """Hand the job of a slot that was just bound to its pool, and come back to the job that called, if any."""
         outer = local.slot
         slot.pool.runner.run(slot.index, job)

@@ -39,6 +39,9 @@ _FINISH, _ACTION, _ARRIVAL = 0, 1, 2
 #: How many of a job's attempts fail, or a function of an attempt's number that says whether it does.
 Fails = int | Callable[[int], bool]
 
+#: Seconds that an attempt runs, or a function that says so of each.
+RunTime = float | Callable[[], float]
+
 
 class SimulatedFailure(Exception):
     """The error of a simulated attempt that was told to fail."""
@@ -49,9 +52,9 @@ class SimulatedJob(Job):
 
     __slots__ = ("fails", "run_time")
 
-    def __init__(self, options: JobOptions, line: Line, run_time: float, fails: Fails) -> None:
+    def __init__(self, options: JobOptions, line: Line, run_time: RunTime, fails: Fails) -> None:
         super().__init__(options, line)
-        #: Seconds one attempt takes.
+        #: Seconds one attempt takes, or what says of each how many.
         self.run_time = run_time
         #: How many attempts fail before one succeeds, or what says of each whether it fails.
         self.fails = fails
@@ -123,13 +126,14 @@ class Simulator:
     # What happens, and when
 
     def submit(
-        self, run_time: float, *, at: float | None = None, fails: Fails = 0, **options: Unpack[Options]
+        self, run_time: RunTime, *, at: float | None = None, fails: Fails = 0, **options: Unpack[Options]
     ) -> SimulatedJob:
         """Let a job arrive at time `at` (default: now) and run for `run_time` seconds an attempt.
 
-        Its first `fails` attempts fail, or those of which ``fails(attempt)`` says so when they end. Raises what `Scheduler.with_options` raises for bad options.
+        A `run_time` that is a function is called for each attempt. Its first `fails` attempts fail, or those of which ``fails(attempt)`` says so when they end. Raises what `Scheduler.with_options` raises for bad options.
         """
-        check_seconds("run_time", run_time)
+        if not callable(run_time):
+            check_seconds("run_time", run_time)
         settings = checked(self._options, options)
         job = SimulatedJob(settings, self._line(settings), run_time, fails)
         self._push(self._moment(at), _ARRIVAL, (job, None))
@@ -315,7 +319,7 @@ class Simulator:
 
     def _start(self, slot: Slot, job: Any, now: float) -> None:
         self._number += 1
-        run_time = job.run_time
+        run_time = job.run_time() if callable(job.run_time) else job.run_time
         if self._slowdown is not None:
             run_time *= self._slowdown(sum(pool.in_use for pool in slot.pool.group.pools))
         heappush(self._heap, (now + run_time, _FINISH, self._number, (slot, job, job.attempt)))
@@ -357,6 +361,8 @@ class Simulator:
         left, core.left = core.left, Left()
         for slot in left.starts:
             self._start(slot, slot.job, self.now)
+        for slot, job in left.hedges:
+            self._start(slot, job, self.now)
         for pool in left.opens:
             self._open(pool)
         for event in map(worded, left.events):

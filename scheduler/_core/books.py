@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import attrs
 
@@ -19,7 +20,7 @@ from .budgets import Budgets
 from .dispatcher import Dispatcher
 from .front_queue import FrontQueue
 from .gate import Gate
-from .job import Job
+from .job import Attempt, Job
 from .limits import Limit
 from .parking import Lots
 from .pool_table import GroupRecord, Loan, PoolRecord, PoolTable, Slot
@@ -44,6 +45,8 @@ class Left:
     recalls: list[Slot] = attrs.Factory(list)
     #: Pools that are on the books and are to be opened.
     opens: list[PoolRecord] = attrs.Factory(list)
+    #: Hedges: slots that were bound beside those of their jobs, and the call to be run there.
+    hedges: list[tuple[Slot, Any]] = attrs.Factory(list)
     #: Jobs that reached a terminal state other than by succeeding.
     settled: list[Job] = attrs.Factory(list)
     #: Jobs that were let in from the door.
@@ -100,6 +103,8 @@ class Books:
         self.paused = False
         #: False once closing has begun to cancel: a failure is then final.
         self.retrying = True
+        #: How long attempts have lately run, for those that may be hedged.
+        self.recent: dict[Any, Any] = {}
         #: Jobs that run in a submitter's own thread, by the slot made for them.
         self.caller_slots: dict[Slot, Job] = {}
         self.caller = PoolRecord(
@@ -172,6 +177,19 @@ class Books:
         """Raise unless a job may go from its state to `state`."""
         if state not in TRANSITIONS[job.state]:
             raise AssertionError(f"job {job.id}: {job.state.name} → {state.name} is no legal move")
+
+    def _ended(self, job: Job, error: BaseException, now: float) -> Attempt:
+        """Return the record of the attempt that a job ends now."""
+        slot = job.slot
+        assert slot is not None
+        return Attempt(
+            number=job.attempt,
+            pool=slot.pool_id,
+            worker=slot.worker,
+            started_at=job.started_at,
+            ended_at=now,
+            error=error,
+        )
 
     def broken(self, groups: Sequence[GroupRecord | Loan]) -> PoolBroken:
         """Return the error of a job that no pool will ever take."""

@@ -46,6 +46,7 @@ class Core(Ahead):
         if job.state is RUNNING and job.slot is not None:
             job.slot.interrupted = reason
             self._stop(job)
+            self.drop_hedge(job, reason)
             return True
         return self.cancel(job, now, JobInterrupted(f"job {job.id} was interrupted: {reason}"))
 
@@ -146,6 +147,8 @@ class Core(Ahead):
             )
         elif kind is TimerKind.RUN_TIMEOUT:
             self._run_timeout(job, now)
+        elif kind is TimerKind.HEDGE:
+            self.hedge(job, now)
         else:
             expired = self.expired(job)
             if job.state is RUNNING:
@@ -281,6 +284,8 @@ class Core(Ahead):
             retries=ledger.retries,
             late=ledger.late,
             recalled=ledger.recalled,
+            hedges=ledger.hedges,
+            hedges_won=ledger.hedges_won,
             limited=self.lots.limited(now),
             capacity=self.queue.capacity,
             waits=MappingProxyType(waits),
@@ -336,7 +341,7 @@ class Core(Ahead):
         for pool in self.pools:
             for slot in pool.all_slots:
                 yield from slot.ahead
-                if slot.overdue:
+                if slot.job is not None and slot.job.slot is not slot:  # overdue, or a hedge
                     yield slot
         yield from (slot for slot in self.caller_slots if slot.overdue)
 

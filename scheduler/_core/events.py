@@ -48,6 +48,16 @@ class JobStarted(Event):
 
 
 @attrs.frozen(kw_only=True)
+class JobHedged(Event):
+    """A hedge began in a slot, beside the attempt of the same number that takes long."""
+
+    job_id: int
+    attempt: int
+    pool: str
+    worker: str
+
+
+@attrs.frozen(kw_only=True)
 class JobRetrying(Event):
     """An attempt failed and the job backs off for `delay` seconds."""
 

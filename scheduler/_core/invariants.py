@@ -80,12 +80,16 @@ def i3_free_counts(core: Core) -> None:
 
 
 def i4_attempts(core: Core) -> None:
-    """Attempts of a job are numbered without gaps, and the current one is the last."""
+    """Attempts of a job are numbered without gaps, the current one is the last, and a hedge is of that one."""
     for job in core.alive():
         history = job.extra.history if job.extra is not None else []
         numbers = [attempt.number for attempt in history]
         expected = list(range(1, job.attempt + (job.state is not RUNNING)))
         _require(numbers == expected, "I4", f"job {job.id} is {job.state.name} and has attempts {numbers}")
+        hedge = None if job.extra is None else job.extra.hedge
+        if hedge is not None:
+            one = job.state is RUNNING and hedge is not job.slot and hedge.job is job
+            _require(one and hedge.attempt == job.attempt, "I4", f"job {job.id} has a hedge of nothing")
 
 
 def i6_still_pools(core: Core) -> None:

@@ -16,6 +16,7 @@ import attrs
 
 from policies.breaker import CircuitBreaker
 from policies.budget import RetryBudget
+from policies.hedge import Hedge
 from policies.parts import parts_of
 
 from .states import SUCCEEDED, WAITING, JobState
@@ -54,6 +55,7 @@ class JobOptions:
     retry: RetryPolicy | None = None
     tenant: str | None = None
     affinity: str | None = None
+    hedge: Hedge | None = None
     name: str | None = None
     #: Nothing here needs a timer before the first start, or ever: the hot path asks only these.
     plain: bool = attrs.field(init=False, repr=False, eq=False)
@@ -69,6 +71,8 @@ class JobOptions:
         guards: tuple[RetryBudget | CircuitBreaker, ...] = ()
         if self.retry is not None:
             guards = parts_of(self.retry, (RetryBudget, CircuitBreaker))
+        if self.hedge is not None:
+            guards = tuple(dict.fromkeys((*guards, self.hedge.budget)))
         budgets = tuple(guard for guard in guards if isinstance(guard, RetryBudget))
         object.__setattr__(self, "guards", guards)
         object.__setattr__(self, "budgets", budgets)
@@ -101,6 +105,9 @@ class Extra:
     last_delay: float | None = None
     #: What its next attempt is still to be charged to, and waits for.
     owes: tuple[Any, ...] = ()
+    #: The slot of the attempt's hedge, while both run, and when it was bound there.
+    hedge: Any = None
+    hedged_at: float = 0.0
     progress: tuple[float, float | None] | None = None
     #: Held by a failed handle only; whoever drops it unread has it logged.
     unretrieved: object = None
@@ -268,6 +275,10 @@ class Job:
             error=self.outcome if settled and self.state is not SUCCEEDED else None,
         )
         return (*ended, last)
+
+    def again(self, slot: Place) -> object:
+        """Return the call of a hedge of this job in `slot`."""
+        return self
 
     def more(self) -> Extra:
         """Return the job's `Extra`, making it on first use."""

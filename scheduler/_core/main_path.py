@@ -15,8 +15,8 @@ from policies.contracts import Admission
 
 from .._errors import JobInterrupted
 from . import events
-from .books import Books
-from .job import Attempt, Job, Line
+from .hedging import Hedging
+from .job import Job, Line
 from .pool_table import PoolRecord, Slot
 from .states import (
     BACKING_OFF,
@@ -36,7 +36,7 @@ from .timers import TimerKind
 _ACCEPTING = PoolState.ACCEPTING
 
 
-class MainPath(Books, ABC):
+class MainPath(Hedging, ABC):
     """The steps of a job, from submit to settle."""
 
     def submit(self, job: Job, now: float) -> Slot | Admission | None:
@@ -183,6 +183,8 @@ class MainPath(Books, ABC):
                 self.arm(now + options.run_timeout, TimerKind.RUN_TIMEOUT, job)
             if options.budgets and job.attempt == 1:
                 self.budgets.deposit(options.budgets, now)
+            if options.hedge is not None:
+                self.hedge_later(job, slot, now)
         if self.observed:
             self.emit(
                 events.JobStarted(
@@ -200,12 +202,10 @@ class MainPath(Books, ABC):
         self.now = now
         job = slot.job
         if job is None or job.slot is not slot:
-            slot.job = None
-            self._late(job, slot, now)
-            if job is not None and job.line.limits:
-                self.lots.release(job.line)
-                self._room_came(now)
-            return
+            if job is None or error is not None or job.extra is None or job.extra.hedge is not slot:
+                self._late(job, slot, now)
+                return
+            self.hedge_won(job, slot)
         slot.meter.runs.append(now - job.started_at)
         if self.shares is not None:
             self.shares.ended(job, now, job.started_at)
@@ -229,6 +229,7 @@ class MainPath(Books, ABC):
             slot.pool.observe(now - job.started_at, now, decay)
         if not job.options.untimed:
             self.timers.disarm(job)
+            self.drop_hedge(job, "the attempt was faster than its hedge")
         if self.observed:
             self.emit(events.JobSettled(time=now, job_id=job.id, state=SUCCEEDED, attempts=job.attempt))
 
@@ -275,13 +276,15 @@ class MainPath(Books, ABC):
         return None
 
     def _failed(self, job: Job, slot: Slot, error: BaseException, now: float) -> None:
-        self.timers.disarm(job, TimerKind.RUN_TIMEOUT)
         if slot.interrupted is not None:
             state = CANCELLED if isinstance(error, JobInterrupted) else FAILED
             self.settle(job, state, error, now)
             return
         if self.lots.breakers:
             self.lots.judge(job, error, now)
+        if self.hedge_takes_over(job):
+            return
+        self.timers.disarm(job, TimerKind.RUN_TIMEOUT)
         delay = self.retry_delay(job, error, now)
         if delay is None:
             self.settle(job, FAILED, error, now)
@@ -296,6 +299,9 @@ class MainPath(Books, ABC):
 
     def back_off(self, job: Job, error: BaseException, delay: float, now: float) -> None:
         """Let a job whose attempt failed wait for its next one; it holds no slot and keeps its key."""
+        if job.options.hedge is not None:
+            self.drop_hedge(job, "its attempt was given up")
+            self.timers.disarm(job, TimerKind.HEDGE)
         attempt = self._ended(job, error, now)
         extra = job.more()
         # No call up to the blank line, see `_start`.
@@ -321,20 +327,11 @@ class MainPath(Books, ABC):
         extra.history = [*extra.history, attempt]
         job.slot = None
 
-    def _ended(self, job: Job, error: BaseException, now: float) -> Attempt:
-        slot = job.slot
-        assert slot is not None
-        return Attempt(
-            number=job.attempt,
-            pool=slot.pool_id,
-            worker=slot.worker,
-            started_at=job.started_at,
-            ended_at=now,
-            error=error,
-        )
-
     def _late(self, job: Job | None, slot: Slot, now: float) -> None:
-        """Drop the outcome of an attempt that was given up before."""
+        """Drop the outcome of an attempt that was given up before, or of a hedge that failed."""
+        slot.job = None
+        if job is not None and job.extra is not None and job.extra.hedge is slot:
+            job.extra.hedge = None
         if slot.stuck:
             slot.stuck = False
             if self.dozing:  # its slot is free again, and may be one too many
@@ -344,6 +341,9 @@ class MainPath(Books, ABC):
             self.shares.ended(slot, now)
         if self.observed and job is not None:
             self.emit(events.WorkerReturned(time=now, job_id=job.id, worker=slot.worker))
+        if job is not None and job.line.limits:
+            self.lots.release(job.line)
+            self._room_came(now)
 
     def settle(
         self, job: Job, state: JobState, outcome: object, now: float, *, open_door: bool = True
@@ -373,6 +373,8 @@ class MainPath(Books, ABC):
         if waited and before is WAITING:
             job.line.discard(job)
         self.timers.disarm(job)
+        if job.options.hedge is not None:
+            self.drop_hedge(job, "its attempt was given up")
         if self.observed:
             self.emit(events.JobSettled(time=now, job_id=job.id, state=state, attempts=job.attempt))
         if open_door and self.gate.door:

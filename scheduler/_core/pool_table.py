@@ -72,7 +72,8 @@ class Slot:
     @property
     def overdue(self) -> bool:
         """Whether the call bound here has outlived its attempt."""
-        return self.job is not None and self.job.slot is not self
+        job = self.job
+        return job is not None and job.slot is not self and (job.extra is None or job.extra.hedge is not self)
 
 
 @attrs.define(eq=False)

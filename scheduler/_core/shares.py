@@ -106,11 +106,25 @@ class Shares:
             flow = job.line.pass_by(job)  # type: ignore[attr-defined]  # where tenants share, it has one
             self.take(job, flow)
             charge = self.charges[job]
+        self._begin(charge, now)
+
+    def _begin(self, charge: Charge, now: float) -> None:
         share = charge.flow.share
         charge.started = now
         share.running += 1
         share.starts += now
         share.outlived_at = min(share.outlived_at, now + charge.seconds)
+
+    def hedged(self, job: Job, slot: Slot, now: float) -> None:
+        """Charge a hedge to its slot. Cost: O(1)."""
+        self.take(slot, job.line.pass_by(job))  # type: ignore[attr-defined]  # see `began`
+        self._begin(self.charges[slot], now)
+
+    def passed_on(self, job: Job, slot: Slot) -> None:
+        """Charge to the job from now on what its hedge in `slot` is charged for."""
+        charge = self.charges.pop(slot, None)
+        if charge is not None:
+            self.charges[job] = charge
 
     def outlived(self, job: Job, slot: Slot) -> None:
         """Charge a call to its slot from now on: its job has given the attempt up."""

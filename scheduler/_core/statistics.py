@@ -114,6 +114,10 @@ class Meter:
             self.run_squares += sum(map(mul, runs, runs))
             self.run_total += _count(runs, self._run_buckets)
 
+    def run_counts(self) -> list[int]:
+        """Return how many run times have been folded into each bucket."""
+        return list(self._run_buckets)
+
     def freeze(self) -> tuple[Histogram, Histogram]:
         """Return the waits and the run times so far."""
         self.fold()
@@ -148,6 +152,8 @@ class Ledger:
         "cancelled",
         "expired",
         "failed",
+        "hedges",
+        "hedges_won",
         "late",
         "numbers",
         "recalled",
@@ -161,7 +167,7 @@ class Ledger:
     def __init__(self) -> None:
         #: Numbers given out: one to every submission, one more to a delayed job that became due.
         self.numbers = self.renumbered = 0
-        self.rejected = self.retries = self.late = self.recalled = 0
+        self.rejected = self.retries = self.late = self.recalled = self.hedges = self.hedges_won = 0
         self.succeeded = self.failed = self.cancelled = self.expired = self.shed = 0
 
     @property
@@ -272,6 +278,9 @@ class Statistics:
     waits: Mapping[tuple[int, str], Histogram] = attrs.field(repr=False)
     run_times: Mapping[tuple[int, str], Histogram] = attrs.field(repr=False)
     pools: tuple[PoolStatistics, ...]
+    #: Second attempts beside one that took long, and how many of them returned first with a value.
+    hedges: int = 0
+    hedges_won: int = 0
     #: Every retry budget that a job has named.
     budgets: tuple[BudgetStatistics, ...] = ()
     #: Every circuit breaker.
