@@ -157,6 +157,7 @@ def test_whatever_ends_the_attempt_ends_its_hedge(hedging, what):
     slot = hedge_of(hand)
     if what == "interrupt":
         hand.interrupt("a")
+        assert slot.interrupted is not None, "it must not win meanwhile"
         hand.finish("a", OSError())
     else:
         hand.advance(1.0)
