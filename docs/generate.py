@@ -308,7 +308,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "pool states": lambda: state_table(POOL_TRANSITIONS, POOL_STATES, "nothing: gone"),
     "invariants": invariant_table,
     "command": command_help,
-    "signatures of policies": lambda: signatures(*_values(policies, "key", "admit", "choose", "retry_after")),
+    "signatures of policies": lambda: signatures(
+        *_values(policies, "key", "admit", "choose", "retry_after"),
+        *(policies.CircuitBreaker, policies.Hedge, policies.RetryBudget),
+    ),
     "signatures of pools": lambda: signatures(*_values(pools, "open")),
     "signatures of scheduler": lambda: signatures(scheduler.PoolGroup),
     **{
