@@ -85,6 +85,8 @@ class Hedging(Books, ABC):
         first, hedge = job.slot, job.options.hedge
         if job.state is not RUNNING or not isinstance(first, Slot) or first.interrupted is not None:
             return
+        if job.extra is not None and job.extra.hedge is not None:
+            return
         line = job.line
         room = not line.limits or line.blocker(now) is None  # type: ignore[attr-defined]
         may = hedge is not None and room and not self.paused and self.retrying

@@ -229,7 +229,8 @@ class MainPath(Hedging, ABC):
             slot.pool.observe(now - job.started_at, now, decay)
         if not job.options.untimed:
             self.timers.disarm(job)
-            self.drop_hedge(job, "the attempt was faster than its hedge")
+            if job.options.hedge is not None:
+                self.drop_hedge(job, "the attempt was faster than its hedge")
         if self.observed:
             self.emit(events.JobSettled(time=now, job_id=job.id, state=SUCCEEDED, attempts=job.attempt))
 
@@ -282,7 +283,7 @@ class MainPath(Hedging, ABC):
             return
         if self.lots.breakers:
             self.lots.judge(job, error, now)
-        if self.hedge_takes_over(job):
+        if job.options.hedge is not None and self.hedge_takes_over(job):
             return
         self.timers.disarm(job, TimerKind.RUN_TIMEOUT)
         delay = self.retry_delay(job, error, now)
