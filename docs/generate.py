@@ -26,10 +26,13 @@ import attrs
 import policies
 import pools
 import scheduler
+from policies.installed import built_in
+from policies.plugins import POLICIES
 from scheduler import __main__ as command
 from scheduler import _errors as errors
 from scheduler._core import events, invariants
 from scheduler._core.states import POOL_TRANSITIONS, TRANSITIONS
+from scheduler._plugins import POOLS
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -149,19 +152,26 @@ def _exists(room: str) -> bool:
     return (ROOT / f"{path}.py").is_file() or (ROOT / path).is_dir()
 
 
-def command_help() -> str:
-    """Return what the command says of itself."""
+def command_help(*subcommand: str) -> str:
+    """Return what the command, or a part of it, says of itself."""
     said_by_command = io.StringIO()
     before, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), "80"
     try:
         with contextlib.redirect_stdout(said_by_command), contextlib.suppress(SystemExit):
-            command.main(["--help"])
+            command.main([*subcommand, "--help"])
     finally:
         if before is None:
             del os.environ["COLUMNS"]
         else:
             os.environ["COLUMNS"] = before
     return f"```text\n{said_by_command.getvalue().rstrip()}\n```"
+
+
+def name_table() -> str:
+    """Return by which name each of our policies and pools is made."""
+    kinds = (*POLICIES.kinds.values(), *POOLS.kinds.values())
+    rows = [(kind.name, ", ".join(sorted(f"`{plugin.name}`" for plugin in built_in(kind)))) for kind in kinds]
+    return table(("kind", "names"), rows)
 
 
 def signatures(*kinds: type) -> str:
@@ -308,6 +318,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "pool states": lambda: state_table(POOL_TRANSITIONS, POOL_STATES, "nothing: gone"),
     "invariants": invariant_table,
     "command": command_help,
+    "command plugins": lambda: command_help("plugins"),
+    "names": name_table,
     "signatures of policies": lambda: signatures(
         *_values(policies, "key", "admit", "choose", "retry_after"),
         *(policies.CircuitBreaker, policies.Hedge, policies.RetryBudget),

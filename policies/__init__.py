@@ -10,6 +10,7 @@ retry              `NoRetry`, `FixedBackoff`, `ExponentialBackoff`, `Budgeted` w
 scaling            `FixedPools`, `QueueDelay`, `TargetUtilization`, `SquareRootStaffing`
 =================  ===================================================
 
+`load` makes one by name, also those that other distributions have installed.
 This package imports neither `scheduler` nor `pools`; a plug-in imports this package alone.
 """
 
@@ -38,6 +39,7 @@ from .contracts import (
 )
 from .hedge import Hedge
 from .ordering import Aging, EarliestDeadline, FairShare, StrictPriority
+from .plugins import PluginError, load
 from .retry import ExponentialBackoff, FixedBackoff, NoRetry
 from .routing import Affinity, LeastLoaded, Pack, PeakEwma, RoundRobin, TwoRandomChoices
 from .scaling import FixedPools, QueueDelay, SquareRootStaffing, TargetUtilization
@@ -70,6 +72,7 @@ __all__ = [
     "OrderingPolicy",
     "Pack",
     "PeakEwma",
+    "PluginError",
     "PoolView",
     "QueueDelay",
     "QueueView",
@@ -88,4 +91,5 @@ __all__ = [
     "Uniform",
     "Window",
     "WithBreaker",
+    "load",
 ]

@@ -11,6 +11,7 @@ import attrs
 
 from .checks import as_tuple, class_names, error_types, has_method, number, one_of, whole
 from .contracts import FailureView, RetryPolicy, Uniform
+from .wrapped import Wrapping
 
 
 def _text(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -76,7 +77,7 @@ def _a_breaker(instance: object, attribute: attrs.Attribute[Any], value: object)
 
 
 @attrs.frozen
-class WithBreaker:
+class WithBreaker(Wrapping):
     """Retry as `policy` says, but not while `breaker` is open.
 
     Then the job fails with its own last error, whose cause is a `BreakerOpen`; or with
@@ -91,9 +92,4 @@ class WithBreaker:
     def retry_after(self, failure: FailureView, uniform: Uniform) -> float | None:
         """Return seconds to wait before the next attempt, or None to give up. Pure."""
         delay = self.policy.retry_after(failure, uniform)
-        if delay is None:
-            return None
-        held = failure.held_for(self.breaker)
-        if held <= 0:
-            return delay
-        return None if self.when_open == "fail" else max(delay, held)
+        return self._guarded(failure, delay, self.breaker, waits=self.when_open == "wait")

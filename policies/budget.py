@@ -11,6 +11,7 @@ import attrs
 
 from .checks import has_method, number, one_of
 from .contracts import FailureView, RetryPolicy, Uniform
+from .wrapped import Wrapping
 
 
 def _name(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -48,7 +49,7 @@ def _a_budget(instance: object, attribute: attrs.Attribute[Any], value: object) 
 
 
 @attrs.frozen
-class Budgeted:
+class Budgeted(Wrapping):
     """Retry as `policy` says, as long as `budget` pays for it.
 
     When the budget is empty, the job fails with its own last error, whose cause is a `RetryBudgetExhausted`;
@@ -63,9 +64,4 @@ class Budgeted:
     def retry_after(self, failure: FailureView, uniform: Uniform) -> float | None:
         """Return seconds to wait before the next attempt, or None to give up. Pure."""
         delay = self.policy.retry_after(failure, uniform)
-        if delay is None:
-            return None
-        held = failure.held_for(self.budget)
-        if held <= 0:
-            return delay
-        return None if self.when_empty == "fail" else max(delay, held)
+        return self._guarded(failure, delay, self.budget, waits=self.when_empty == "wait")

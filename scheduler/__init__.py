@@ -64,6 +64,7 @@ from ._current import CurrentJob, JobLogFilter, current_job
 from ._errors import (
     BreakerOpen,
     CancelledFromWithin,
+    ConfigError,
     DeadlineExceeded,
     JobInterrupted,
     JobShed,
@@ -94,6 +95,7 @@ __all__ = [
     "BudgetStatistics",
     "CancelledFromWithin",
     "Clock",
+    "ConfigError",
     "CurrentJob",
     "DeadlineExceeded",
     "Decision",

@@ -128,7 +128,7 @@ def line_for(core: Core, options: JobOptions, *, coroutine: bool) -> Line | None
     for guard in options.guards:
         core.guard(guard)  # two budgets of one name are refused here, and a breaker that nobody knows
     groups = core.pools.places(options.priority, options.tags, coroutine=coroutine)
-    return core.queue.line(groups, core.lots.of(options, groups)) if groups else None
+    return core.queue.line(groups, core.lots.of(options, groups), options.tenant) if groups else None
 
 
 def why_not_eligible(core: Core, options: JobOptions, *, coroutine: bool) -> str:

@@ -80,3 +80,14 @@ class PoolBroken(SchedulerError, BrokenExecutor):
 
 class WouldDeadlock(SchedulerError, RuntimeError):
     """A job waits for a job that cannot start before it, because every slot waits likewise."""
+
+
+class ConfigError(SchedulerError, ValueError):
+    """A configuration makes no scheduler; the text names each key that is wrong, and the file.
+
+    `key` is the first of them, such as ``groups[1].pool.slots`` (empty if the file cannot be read at all), and
+    `problems` has them all, each with what is wrong with it.
+    """
+
+    key: str = ""
+    problems: tuple[tuple[str, str], ...] = ()

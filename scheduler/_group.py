@@ -10,6 +10,7 @@ from policies.contracts import RoutingPolicy, ScalingPolicy
 from policies.scaling import FixedPools, QueueDelay
 from pools.contract import PoolRecipe
 
+from ._core.job import Priority
 from ._options import check_priority, check_seconds, check_tags, check_whole, need_method
 
 
@@ -43,7 +44,7 @@ class PoolGroup:
     max_pools: int | None = attrs.field(default=None, kw_only=True)
     scaling: ScalingPolicy | None = attrs.field(default=None, kw_only=True)
     tags: frozenset[str] = attrs.field(default=frozenset(), kw_only=True, converter=check_tags)
-    reserve_for: int | None = attrs.field(default=None, kw_only=True, converter=_check_reserve)
+    reserve_for: Priority | int | None = attrs.field(default=None, kw_only=True, converter=_check_reserve)
     lends: bool = attrs.field(default=False, kw_only=True)
     keep: int = attrs.field(default=1, kw_only=True)
     dedicated: bool | None = attrs.field(default=None, kw_only=True)

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import attrs
 
@@ -19,6 +19,7 @@ from pools.contract import PoolRecipe
 
 from ._assembly import DEFAULT_CAPACITY, as_groups, make_core
 from ._clock import Clock, SystemClock
+from ._config import Config, configured
 from ._core.decisions import Explanation
 from ._core.job import JobOptions
 from ._core.limits import Limit
@@ -118,6 +119,19 @@ class Scheduler(Submitter):
                 driver.add_pool(driver.core.pools.groups[group.name])
         self._finalizer = weakref.finalize(self, dropped, driver)
         self._finalizer.atexit = False
+
+    @classmethod
+    def from_config(cls, config: Config, /, **overrides: Any) -> Self:
+        """Return the scheduler that a mapping, or the TOML file at a path, describes.
+
+        ``[scheduler]`` holds the keyword arguments of `Scheduler`, each ``[[groups]]`` those of a `PoolGroup`, each
+        ``[[limits]]`` those of a `Limit`. A policy is its name, or a table with the key ``policy`` and its settings;
+        a pool is a table with the key ``kind``. Functions and classes are ``"module:name"``, and imported.
+        `overrides` are keyword arguments of `Scheduler` that hold instead.
+
+        Raises `ConfigError`, which names every key that is wrong and what is known there.
+        """
+        return configured(cls, config, overrides)
 
     @property
     def name(self) -> str:

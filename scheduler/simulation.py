@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 from policies.breaker import CircuitBreaker
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RetryPolicy, RoutingPolicy
 from pools.contract import PoolRecipe
 
 from ._assembly import DEFAULT_CAPACITY, as_groups, line_for, make_core, why_not_eligible
+from ._config import Config, configured
 from ._core.books import Left, worded
 from ._core.core import Core
 from ._core.decisions import Explanation
@@ -35,6 +36,8 @@ __all__ = ["SimulatedFailure", "SimulatedJob", "Simulator"]
 
 #: At one moment, what ends comes before what is decided, and that before what arrives.
 _FINISH, _ACTION, _ARRIVAL = 0, 1, 2
+#: What only a real scheduler has: the same file serves both.
+_ONLY_REAL = ("check_invariants", "clock", "name")
 
 #: How many of a job's attempts fail, or a function of an attempt's number that says whether it does.
 Fails = int | Callable[[int], bool]
@@ -122,6 +125,11 @@ class Simulator:
         for group in pool_groups:
             for _ in range(group.min_pools):
                 self.add_pool(group.name)
+
+    @classmethod
+    def from_config(cls, config: Config, /, **overrides: Any) -> Self:
+        """Return the simulator of what ``Scheduler.from_config`` makes of the same mapping or TOML file."""
+        return configured(cls, config, overrides, _ONLY_REAL)
 
     # What happens, and when
 

@@ -1,4 +1,4 @@
-"""The account of a tenant, its flows, and what it is charged for.
+"""The account of a tenant, and what it is charged for.
 
 What they are for stands in `shares`.
 """
@@ -6,46 +6,49 @@ What they are for stands in `shares`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Protocol
 
 import attrs
 
 from .job import Job, Line
-from .limits import LimitRecord
+from .pool_table import Slot
 
 #: Seconds that an attempt of which nothing is known is taken to last. Arbitrary: the same for all.
 UNKNOWN = 1.0
-#: Entries out of date that a heap may hold beside as many as those that count. Arbitrary.
-STALE_MAX = 64
 
 
 class Clocked(Protocol):
-    """Whatever knows the time of this turn."""
+    """Whatever knows the time of this turn, and what runs."""
 
     now: float
 
+    def running(self) -> Iterator[Job]:
+        """Iterate over the jobs that run now."""
 
-class FlowLine(Line, Protocol):
-    """What an account needs of a line of flows."""
 
-    flows: dict[str | None, Flow]
-    #: What is added to tags here when lines are compared.
-    lag: float
+class Bundled(Protocol):
+    """What an account needs of the lines that a flow competes with."""
 
-    def retag(self, flow: Flow) -> None:
-        """Put a flow whose tag has fallen where it belongs."""
+    def level(self) -> float | None:
+        """Return how far they have got, in virtual seconds; None if nobody was ever served there."""
 
-    def pass_by(self, job: Job) -> Flow:
-        """Return the flow of a job that starts without having waited here."""
 
-    def forget(self, tenant: str | None) -> None:
-        """Forget the flow of a tenant, in which nobody waits."""
+class TenantsLine(Line, Protocol):
+    """What an account needs of a flow: the jobs of its tenant that the same groups may take, under the same limits."""
 
-    def level(self, apart: LimitRecord | None = None) -> float | None:
-        """Return how far the line has got, in virtual seconds; None if nobody was ever served here.
+    share: Share
 
-        Who gets on under the limit `apart` is left out where that is known.
-        """
+    @property
+    def bundle(self) -> Bundled:
+        """The line in which it takes turns with others."""
+
+    @property
+    def tag(self) -> float:
+        """The virtual seconds by which its turn is decided; the lowest is next."""
+
+    def retag(self) -> None:
+        """Take its place again: its tag may have fallen."""
 
 
 @attrs.define(eq=False)
@@ -58,28 +61,33 @@ class Share:
     weight: float
     #: Seconds that ended attempts have run.
     done: float = 0.0
-    #: What is charged for the others, in the order in which they left their lines, and its sum in seconds.
+    #: What is charged for others, in the order in which they left their lines, and its sum in seconds.
     charged: dict[Charge, None] = attrs.Factory(dict)
     pending: float = 0.0
     #: Not later than the first of them outlives its guess.
     outlived_at: float = math.inf
-    #: Attempts that run, and the sum of the moments at which they started.
+    #: Attempts among them that run, and the sum of the moments at which they started.
     running: int = 0
     starts: float = 0.0
-    #: Virtual seconds charged so far: ``(done + pending) ÷ weight``.
+    #: Virtual seconds charged so far, ``(done + pending) ÷ weight``; reckoned anew once `done` has reached `step`.
     finish: float = 0.0
+    step: float = 0.0
     #: The average of the latest run times in seconds; None before the first.
     guess: float | None = None
     #: Jobs that wait, in all lines.
     waiting: int = 0
-    flows: dict[FlowLine, Flow] = attrs.Factory(dict)
+    #: Jobs that have left their line and whose call has not returned, and calls that outlived their attempt.
+    held: int = 0
+    flows: dict[TenantsLine, None] = attrs.Factory(dict)
     #: Its place among `Shares.ranked`, once that is kept.
     rank: tuple[float, int, Share] | None = None
     #: It is in `Shares.resting`, and may have got jobs since.
     rests: bool = False
+    #: Forgotten, or never opened: a flow that still knows it must ask for another.
+    gone: bool = False
 
     def reached(self, now: float) -> float:
-        """Return the virtual seconds that it has really had by now."""
+        """Return the virtual seconds that it has really had by now, as far as that is known."""
         return (self.done + self.running * now - self.starts) / self.weight
 
     def expects(self, guess: float | None) -> float:
@@ -87,26 +95,21 @@ class Share:
         return self.guess or guess or UNKNOWN
 
 
-@attrs.define(eq=False)
-class Flow:
-    """The jobs of one tenant in one line."""
-
-    share: Share
-    line: FlowLine
-    jobs: Line
-    #: Virtual seconds between the account and the tag here.
-    lag: float = 0.0
-    #: The entry in the line's heap that counts, None while nobody waits. The tag in it may have risen since.
-    entry: tuple[float, int, Flow] | None = None
+#: Stands where no account has been opened yet.
+NOBODY = Share(None, 0, 1.0, gone=True)
 
 
 @attrs.define(eq=False)
 class Charge:
     """What is charged for one job that has left its line and whose call has not returned."""
 
-    flow: Flow
+    flow: TenantsLine
     seconds: float
     #: The flow's tag when the job was taken.
     tag: float
     #: When the attempt started; None while the job lies ahead.
     started: float | None = None
+
+
+#: Whatever is charged: a job, or a slot whose call has outlived its attempt.
+Holder = Job | Slot

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from .._errors import JobInterrupted
 from . import events
 from .job import Job
-from .pool_table import NOTHING_AHEAD, Slot
+from .pool_table import NOTHING_AHEAD, PoolRecord, Slot
 from .shedding import Shedding
 from .states import CANCELLED, EXPIRED, FAILED, WAITING, PoolState
 from .timers import TimerKind
@@ -108,6 +108,21 @@ class Ahead(Shedding):
         self.stop_if_empty(pool, now)
         self.dispatch(now)
 
+    def overtake(self, job: Job) -> None:
+        """Have those taken back that lie ahead and would start later than `job`, the first of its line. Cost: O(slots)."""
+        overtakes = job.line.overtakes
+        full = [record for record in job.line.limits if not record.has_room(self.now)]
+        pools: Iterable[PoolRecord] = (pool for group in job.line.groups for pool in group.pools)
+        if full:  # no slot would help it, only what holds these limits
+            pools = self.pools
+        for pool in pools:
+            for slot in pool.all_slots:
+                ahead = slot.ahead
+                helps = not full or any(record in other.line.limits for record in full for other in ahead)
+                if ahead and helps and overtakes(job, ahead):
+                    self.left.recalls.append(slot)
+                    self.dirty = True
+
     def take_back(self, slot: Slot, jobs: Iterable[Job], now: float) -> None:
         """Return jobs that the slot's worker never began to their places in line.
 
@@ -121,7 +136,7 @@ class Ahead(Shedding):
                     self.lots.release(job.line, token=True)
                 if job.slot is not slot:  # it outlived its limit, and was given up before
                     if self.shares is not None:
-                        self.shares.ended(slot, now)
+                        self.shares.returned_late(slot, now)
                     continue
                 self.timers.disarm(job, TimerKind.RUN_TIMEOUT)
                 job.attempt -= 1
@@ -134,13 +149,13 @@ class Ahead(Shedding):
                     self.lots.release(job.line, token=True)
                 if job.state.settled:
                     if self.shares is not None:
-                        self.shares.returned(job)
+                        self.shares.taken_back(job)
                     continue
             else:
                 continue
             job.slot = None
             if self.shares is not None:
-                self.shares.returned(job)
+                self.shares.taken_back(job)
             self.ledger.recalled += 1
             self._wait_again(job, now)
             self._in_hand = None
@@ -183,8 +198,7 @@ class Ahead(Shedding):
             slot.interrupted = EXPIRED.value
             job.slot = None
             if self.shares is not None:
-                self.shares.began(job, now)
-                self.shares.outlived(job, slot)
+                self.shares.outlived(job, slot, now)
             self.left.stops.append((slot, slot.attempt))
             self.dirty = True
             return

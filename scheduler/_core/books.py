@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -26,7 +26,7 @@ from .parking import Lots
 from .pool_table import GroupRecord, Loan, PoolRecord, PoolTable, Slot
 from .retrier import Guard, Retrier
 from .shares import Shares
-from .states import TRANSITIONS, JobState, PoolState
+from .states import RUNNING, TRANSITIONS, JobState, PoolState
 from .statistics import Ledger
 from .timers import TimerKind, Timers
 
@@ -167,6 +167,14 @@ class Books:
             self.policy_failed("ordering", self.ordering, error, "weight 1.0")
             return 1.0
         return weight
+
+    def running(self) -> Iterator[Job]:
+        """Iterate over the jobs that run now, those in their submitter's own thread included."""
+        for pool in self.pools:
+            yield from pool.running()
+        for slot, job in self.caller_slots.items():
+            if slot.job is job and job.slot is slot and job.state is RUNNING:
+                yield job
 
     def move(self, job: Job, state: JobState) -> None:
         """Change a job's state, if that is a legal move."""

@@ -1,4 +1,4 @@
-"""The lines of the same groups whose jobs are under limits; to the dispatcher, one line.
+"""The lines of the same groups among which the dispatcher need not choose; to it, one line.
 
 Who is open and who is parked, and why that is enough, stands in `parking`.
 """
@@ -6,13 +6,13 @@ Who is open and who is parked, and why that is enough, stands in `parking`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from heapq import merge
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from .job import Job
-from .limited import Heads, Lag, LimitedLine
+from .limited import Heads, LimitedLine
 from .limits import LimitRecord
 from .pool_table import GroupRecord, Loan
 
@@ -32,6 +32,7 @@ class Keeper(Protocol):
 
     turn: Turn
     woken: list[LimitedLine]
+    limits: Sequence[Any]
 
     def place(self, line: LimitedLine) -> None:
         """Open a line, or park it at the limit that has no room."""
@@ -49,43 +50,27 @@ class Keeper(Protocol):
 class Bundle:
     """The lines of the same groups whose jobs are under limits; to the dispatcher, one line."""
 
-    __slots__ = (
-        "_lags",
-        "_lots",
-        "_make",
-        "fair",
-        "groups",
-        "known",
-        "limits",
-        "occupied",
-        "open",
-        "served",
-        "taken",
-    )
+    __slots__ = ("_make", "groups", "known", "limits", "lots", "occupied", "open", "taken")
 
-    def __init__(self, groups: Groups, lots: Keeper, make: Callable[[Groups], Any], *, fair: bool) -> None:
+    #: Tenants share, so that the places of heads move.
+    fair = False
+
+    def __init__(self, groups: Groups, lots: Keeper, make: Callable[[Groups], Any]) -> None:
         self.groups = groups
         self.limits: tuple[LimitRecord, ...] = ()
         self.taken: Job | None = None
-        self._lots = lots
+        self.lots = lots
         self._make = make
-        #: Tenants share, so that the places of heads move.
-        self.fair = fair
-        #: The line that was served last, where tenants share.
-        self.served: Any = None
-        self._lags: WeakKeyDictionary[LimitRecord, Lag] = WeakKeyDictionary()
         self.clear()
         #: Every line that a submitter or a job knows.
-        self.known: WeakValueDictionary[tuple[LimitRecord, ...], Any] = WeakValueDictionary()
+        self.known: WeakValueDictionary[Any, Any] = WeakValueDictionary()
 
-    def line(self, limits: tuple[LimitRecord, ...]) -> LimitedLine:
-        """Return the line of jobs under exactly these limits."""
+    def line(self, limits: tuple[LimitRecord, ...], tenant: str | None = None) -> LimitedLine:
+        """Return the line of jobs under exactly these limits, whoever their tenants are."""
         line: LimitedLine | None = self.known.get(limits)
         if line is None:
             made = self._make(self.groups)
-            made.bundle, made.limits, made.where, made.shown = self, limits, None, ()
-            if self.fair:
-                made.lags = [self._lags.setdefault(record, Lag()) for record in limits]
+            made.bundle, made.limits, made.where, made.shown = self, limits, None, None
             line = self.known[limits] = made
         return line
 
@@ -101,41 +86,29 @@ class Bundle:
         where = line.where
         if head is None:
             if where is not None:
-                self._lots.move(line, None)
+                self.lots.move(line, None)
                 del self.occupied[line]
         elif where is None:
             self.occupied[line] = None
-            self._lots.place(line)
+            self.lots.place(line)
             return
-        elif line.shown[-1] != head.arrival:
-            record = where.record
+        elif line.shown is None or line.shown[-2] != head.arrival:
+            record, now = where.record, self.lots.turn.now
             # With a token that has come already it waits on: the alarm that rings for it looks for who is first.
-            if record is not None and record.armed == math.inf and record.has_room(self._lots.turn.now):
-                self._lots.place(line)
+            if record is not None and record.armed > now and record.has_room(now):
+                self.lots.place(line)
             else:
                 where.show(line)
         if worse and where is self.open:
-            self._lots.pass_on(line)
-
-    # Where tenants share
-
-    def level(self, apart: LimitRecord | None = None) -> float | None:
-        """Return how far these lines have got, but for those under a limit: the first that is open, or the last served."""
-        line: Any = self.open.first()
-        if line is not None and apart not in line.limits:
-            return line.reached()  # type: ignore[no-any-return]
-        line = self.served
-        if line is None or apart in line.limits:
-            return None
-        return line.reached_last()  # type: ignore[no-any-return]
+            self.lots.pass_on(line)
 
     # What the dispatcher sees
 
     def top(self) -> LimitedLine | None:
         """Return the open line whose head is next, or None; those before it without room are parked."""
-        lots = self._lots
+        lots = self.lots
         while (line := self.open.first()) is not None:
-            blocker = line.blocker(lots.turn.now)
+            blocker = line.blocker(lots.turn.now) if line.limits else None
             if blocker is None:
                 return line
             lots.park(line, blocker)
@@ -159,25 +132,8 @@ class Bundle:
 
     def pop(self) -> Job | None:
         """Remove and return the job that is next of those that have room, or None."""
-        line = None if self.fair else self.open.only
-        if line is not None:
-            now = self._lots.turn.now
-            for record in line.limits:
-                if record.held >= record.concurrency or now < record.ready_at:
-                    break
-            else:
-                return line.pop()
-        if self.fair:
-            self._charge_outlived()
         line = self.top()
         return None if line is None else line.pop()
-
-    def _charge_outlived(self) -> None:
-        """Charge attempts that have outlived their guess, until those of the next line's have not."""
-        before: Any = None
-        while (line := self.top()) is not before and line is not None:
-            line.charge_outlived()  # type: ignore[attr-defined]  # where tenants share
-            before = line
 
     def place(self, job: Job) -> tuple[float, ...]:
         """Return what the heads of lines are compared by."""
@@ -192,7 +148,7 @@ class Bundle:
         """Iterate over the priorities of the jobs that have room, see `Line`, as far as their limits let them start."""
         for line in self.occupied:
             if line.where is self.open:
-                room = min(record.concurrency - record.held for record in line.limits)
+                room = min((record.concurrency - record.held for record in line.limits), default=math.inf)
                 for priority, count, since in line.levels():
                     able = int(min(count, room))
                     if able > 0:
@@ -212,6 +168,12 @@ class Bundle:
         """See again whether any group can still run these jobs."""
         for line in list(self.known.values()):
             line.look()
+
+    def in_order(self) -> bool:
+        """Whether the first of the open lines is the one whose head is next. Cost: O(lines)."""
+        lines: list[Any] = [line for line in self.occupied if line.where is self.open]
+        first = min(lines, key=lambda line: line.place(line.peek()), default=None)
+        return self.open.first() is first
 
     def push(self, job: Job) -> None:
         """Add a waiting job to its line."""

@@ -59,7 +59,7 @@ class Core(Ahead):
         job = slot.job
         if job is not None and job.slot is slot:
             if self.shares is not None:
-                self.shares.outlived(job, slot)
+                self.shares.outlived(job, slot, job.started_at)
             self.end_attempt(job, error, now)
             self.settle(job, CANCELLED, error, now)
 
@@ -188,7 +188,7 @@ class Core(Ahead):
         if isinstance(job.slot, Slot) and not job.slot.pool.group.kills:
             self.watch_stuck(job.slot, now)
         if self.shares is not None and isinstance(job.slot, Slot):
-            self.shares.outlived(job, job.slot)
+            self.shares.outlived(job, job.slot, job.started_at)
         if self.observed:
             self.emit(events.JobOverdue(time=now, job_id=job.id, attempt=job.attempt, worker=job.slot.worker))
 
@@ -319,14 +319,6 @@ class Core(Ahead):
     def idle(self) -> bool:
         """Whether every job has settled and nobody stands at the door."""
         return self.ledger.submitted == self.ledger.settled and not self.gate.door
-
-    def running(self) -> Iterator[Job]:
-        """Iterate over the jobs that run now, those in their submitter's own thread included."""
-        for pool in self.pools:
-            yield from pool.running()
-        for slot, job in self.caller_slots.items():
-            if slot.job is job and job.slot is slot and job.state is RUNNING:
-                yield job
 
     def last_to_start(self) -> Job | None:
         """Return the job that would start last of those that do not run, None if there is none. Cost: O(lines)."""

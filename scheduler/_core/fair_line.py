@@ -1,143 +1,136 @@
-"""A line in which tenants take turns: a heap of flows by tag, and in each flow a tenant's own order.
+"""A line in which tenants take turns: flows by tag, and in each flow a tenant's own order.
 
-What a tag is stands in `shares`. Tags change with every job that starts or ends, so the heap is mended
-late: an entry whose tag has risen is set right when it surfaces; a tag that has fallen gets an entry of its
-own, and the old one is dropped when it surfaces, or once such entries are the majority.
+What a tag is stands in `shares`. Tags change with jobs that start or end: one that has risen is put right when
+its flow surfaces, one that has fallen at once, see `Heads`.
+
+A flow that was parked at a limit while others got on has saved nothing up: when it is opened, it begins where
+they have got to. That is the `Lag` of the limit that held it and not its own, so that those who are held by
+one limit together stay fair to each other.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Iterator
-from heapq import heapify, heappop, heappush, heapreplace
+from collections.abc import Iterable, Iterator
+from heapq import heapify, heappop, heapreplace
+from typing import Any
+from weakref import WeakKeyDictionary
 
-from .accounts import STALE_MAX, Flow
+from .accounts import NOBODY, Share
+from .bundle import Bundle, Groups, Keeper
 from .job import Job
+from .limited import Heads, Limited
 from .limits import LimitRecord
-from .lines import HEADS, LevelLine, by_key, order
-from .pool_table import GroupRecord, Loan
+from .lines import HEADS, LevelLine, order
 from .shares import Shares
 
-#: Equal tags and numbers are those of one flow, so that flows are never compared.
-Entry = tuple[float, int, Flow]
+
+class Lag:
+    """How far those under one limit have fallen behind others by it, in virtual seconds."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
 
 
-class FairLine:
-    """A line for orderings that answer weights: flows by tag, then jobs by key, then by arrival."""
+class Flow(Limited, LevelLine):
+    """The jobs of one tenant under the same limits, by key, then by arrival."""
 
-    __slots__ = ("_counts", "_heap", "_last", "_shares", "best", "broken", "flows", "groups", "taken")
+    __slots__ = ("__weakref__", "bundle", "lag", "lags", "limits", "share", "shown", "where")
 
-    limits: tuple[LimitRecord, ...] = ()
-    #: Virtual seconds between tags here and those that lines are compared by, see `limited`.
-    lag: float = 0.0
+    def __init__(self, line: FairLine, limits: tuple[LimitRecord, ...], lags: tuple[Lag, ...]) -> None:
+        super().__init__(line.groups)
+        self.bundle = line
+        self.limits = limits
+        self.lags = lags
+        #: Virtual seconds between its tenant's account and its tag, beside those of its limits.
+        self.lag = 0.0
+        self.share: Share = NOBODY
+        self.where: Heads | None = None
+        self.shown: tuple[Any, ...] | None = None
 
-    def __init__(self, groups: tuple[GroupRecord | Loan, ...], shares: Shares) -> None:
-        self.groups = groups
-        self.broken = all(group.broken is not None for group in groups)
-        self.taken: Job | None = None
-        #: A flow in which somebody waits; which one is next, `head` finds out.
-        self.best: Flow | None = None
-        self._shares = shares
-        self.flows: dict[str | None, Flow] = {}
-        self._heap: list[Entry] = []
-        #: The flow that was served last.
-        self._last: Flow | None = None
-        #: Waiting jobs by priority.
-        self._counts: defaultdict[int, int] = defaultdict(int)
+    @property
+    def tag(self) -> float:
+        """The virtual seconds by which its turn is decided; the lowest is next."""
+        tag = self.share.finish + self.lag
+        for lag in self.lags:
+            tag += lag.seconds
+        return tag
 
-    def look(self) -> None:
-        """See again whether any group can still run these jobs."""
-        self.broken = all(group.broken is not None for group in self.groups)
+    def place(self, job: Job) -> tuple[float, ...]:  # type: ignore[override]
+        """Return what flows are compared by: the tag, then the tenant, then key and arrival."""
+        return (self.tag, self.share.number, job.key, job.arrival)
+
+    def stands(self, entry: tuple[Any, ...]) -> bool:
+        """Whether an entry says where its head is now; with one flow of a tenant here only the tag counts."""
+        share = self.share
+        tag = share.finish + self.lag
+        for lag in self.lags:
+            tag += lag.seconds
+        return entry[0] == tag and (len(share.flows) == 1 or super().stands(entry))
 
     def push(self, job: Job) -> None:
-        """Add a waiting job behind its equals of the same tenant. Cost: 0.4 µs; a new tenant 15 µs."""
-        flow = self._flow(job)
-        flow.jobs.push(job)
-        self._counts[job.options.priority] += 1
-        if self._shares.ranked is None:
-            flow.share.waiting += 1
+        """Add a waiting job behind its equals of the same tenant. Cost: 0.2 µs; a new tenant 15 µs."""
+        before, line = self.best, self.bundle
+        if before is not None and before.key == job.key:
+            before.append(job)
         else:
-            self._shares.count(flow.share, 1)
-        if flow.entry is None:
-            self._enter(flow)
+            self._joins(job)
+            LevelLine.push(self, job)
+        if line.counts is None and line.shares.ranked is None:
+            self.share.waiting += 1
+        else:
+            line.came(self, job)
+        if self.best is not before:
+            line.headed(self, worse=False)
 
     def push_back(self, job: Job) -> None:
         """Add a job that was here before, at its old place among its tenant's. Cost: O(log n)."""
-        flow = self._flow(job)
-        flow.jobs.push_back(job)
-        self._counts[job.options.priority] += 1
-        self._shares.count(flow.share, 1)
-        if flow.entry is None:
-            self._enter(flow)
+        self._joins(job)
+        LevelLine.push_back(self, job)
+        self.bundle.came(self, job)
+        if self.peek() is job:
+            self.bundle.headed(self, worse=False)
 
     def pop(self) -> Job | None:
-        """Remove and return the job that is next, or None, and charge a guess for it. Cost: O(log flows)."""
-        flow = self.charge_outlived()
-        if flow is None:
-            return None
-        jobs = flow.jobs
-        job = self.taken = jobs.pop()
-        jobs.taken = None
-        assert job is not None
-        self._last = flow
-        self._less(job)
-        shares, share = self._shares, flow.share
-        if shares.ranked is None:
-            share.waiting -= 1
-        else:
-            shares.count(share, -1)
-        shares.take(job, flow)
-        if jobs.best is None:
-            flow.entry = None
+        """Remove and return the job that is next, or None, and charge a guess for it. Cost: 0.4 µs."""
+        job = LevelLine.pop(self)
+        if job is not None:
+            line = self.bundle
+            if line.counts is None and line.shares.ranked is None:
+                self.share.waiting -= 1
+            else:
+                line.went(self, job)
+            line.served = self
+            line.shares.left(job, self)
+            if self.best is None:
+                line.headed(self, worse=False)
         return job
 
-    def peek(self) -> Job | None:
-        """Return the job that is next, or None, unless its tenant has attempts that have outlived their guess.
+    def discard(self, job: Job) -> None:
+        """Forget a job whose state has already left WAITING. Cost: O(log n) amortised."""
+        LevelLine.discard(self, job)
+        self.bundle.went(self, job)
+        self.bundle.headed(self, worse=True)
+        share = self.share
+        if not share.waiting and not share.held:
+            self.bundle.shares.rest(share)
 
-        These are charged when somebody is really taken: looking must change no decision. Cost: as `pop`.
-        """
-        flow = self.head()
-        return None if flow is None else flow.jobs.peek()
-
-    def charge_outlived(self) -> Flow | None:
-        """Charge attempts that have outlived their guess until those of the next flow have not; return that flow."""
-        flow = self.head()
-        shares = self._shares
-        while flow is not None and flow.share.outlived_at <= shares.clock.now and shares.look(flow.share):
-            flow = self.head()
-        return flow
-
-    def head(self) -> Flow | None:
-        """Return the flow with the lowest tag, None if nobody waits.
-
-        Entries on top of the heap that are out of date are dropped or set right. Cost: O(log flows) amortised.
-        """
-        heap = self._heap
-        while heap:
-            entry = heap[0]
-            flow = entry[2]
-            if flow.entry is not entry:
-                heappop(heap)
-                continue
-            share = flow.share
-            tag = share.finish + flow.lag
-            if tag == entry[0]:
-                return flow
-            flow.entry = (tag, share.number, flow)
-            heapreplace(heap, flow.entry)
-        return None
-
-    def place(self, job: Job) -> tuple[float, ...]:
-        """Return what this line's jobs are ordered by: their tenant's tag, then their key and arrival."""
-        flow = self.flows[job.options.tenant]
-        return (flow.share.finish + flow.lag, flow.share.number, job.key, job.arrival)
+    def pass_by(self, job: Job) -> None:
+        """Charge a job that starts without having waited here: the line has now got to it."""
+        if self.best is None:
+            self._joins(job, alone=self.bundle.served is not None)
+        self.bundle.served = self
+        self.bundle.shares.left(job, self)
 
     def overtakes(self, job: Job, ahead: deque[Job]) -> bool:
         """Whether `job`, which waits here, goes before one of those that lie ahead."""
         place = self.place(job)
+        charges = self.bundle.shares.charges
         for other in ahead:
-            charge = self._shares.charges.get(other)
+            charge = charges.get(other)
             if other.options.tenant == job.options.tenant:
                 if order(job) < order(other):
                     return True
@@ -145,171 +138,206 @@ class FairLine:
                 return True
         return False
 
-    def worst(self) -> Job | None:
-        """Return the last job of the tenant with the most waiting here ÷ weight, or None. Cost: O(flows)."""
-        waiting = [flow for flow in self.flows.values() if flow.entry is not None]
-        longest = max(
-            waiting, key=lambda flow: (len(flow.jobs) / flow.share.weight, flow.share.number), default=None
-        )
-        return None if longest is None else longest.jobs.worst()
+    def _joins(self, job: Job, *, alone: bool = False) -> None:
+        """Let a flow in which nobody waited begin where its line has got to: it saved nothing up.
 
-    def discard(self, job: Job) -> None:
-        """Forget a job whose state has already left WAITING. Cost: O(log n) amortised."""
-        flow = self.flows[job.options.tenant]
-        flow.jobs.discard(job)
-        self._less(job)
-        self._shares.count(flow.share, -1)
-        if flow.jobs.best is None:
-            flow.entry = None
-            if not flow.share.waiting and not flow.share.charged:
-                self._shares.rest(flow.share)
+        A line in which nobody waits begins where those have got to that share a group with it, unless `alone`.
+        """
+        if self.best is not None:
+            return
+        line = self.bundle
+        if self.share.gone:
+            line.shares.adopt(self, job)
+            self.lag = 0.0
+        level = line.level_beside(self, alone=alone)
+        if level is not None:
+            self.lag += max(0.0, level - self.tag)
+
+    # What the accounts and the limits ask
+
+    def retag(self) -> None:
+        """Take its place again where its tag has fallen. Cost: O(log flows)."""
+        if self.shown is not None and self.where is not None and self.shown[0] > self.tag:
+            self.where.show(self)
+
+    def reopened(self, record: LimitRecord) -> None:
+        """Begin where those have got to whom this limit did not hold."""
+        level = self.bundle.around(record)
+        if level is not None:
+            self.lags[self.limits.index(record)].seconds += max(0.0, level - self.tag)
+
+    def reached(self) -> float:
+        """Return how far it has really got, and not what it is charged.
+
+        A guess that was too high is given back, and who came meanwhile would be left behind by as much.
+        """
+        share = self.share
+        return share.reached(self.bundle.shares.clock.now) + self.tag - share.finish
+
+    def salvage(self) -> list[Job]:
+        """Forget every job and return them, however torn the line is."""
+        self.where = self.shown = None
+        return super().salvage()
+
+
+class FairLine(Bundle):
+    """A line for orderings that answer weights: flows by tag, then jobs by key, then by arrival."""
+
+    __slots__ = ("_lags", "counts", "served", "shares")
+
+    fair = True
+
+    def __init__(self, groups: Groups, lots: Keeper, shares: Shares) -> None:
+        self.shares = shares
+        #: The flow that was served last.
+        self.served: Flow | None = None
+        self._lags: WeakKeyDictionary[LimitRecord, Lag] = WeakKeyDictionary()
+        super().__init__(groups, lots, self._no_line)
+
+    def _no_line(self, groups: Groups) -> Any:
+        raise AssertionError("a flow is made for a tenant, see `line`")
+
+    def line(self, limits: tuple[LimitRecord, ...], tenant: str | None = None) -> Flow:
+        """Return the flow of a tenant's jobs under exactly these limits."""
+        flow: Flow | None = self.known.get((tenant, limits))
+        if flow is None:
+            lags = tuple(self._lags.setdefault(record, Lag()) for record in limits)
+            flow = self.known[tenant, limits] = Flow(self, limits, lags)
+        return flow
+
+    def clear(self) -> None:
+        """Have nobody here: each flow is placed when it is laid anew."""
+        super().clear()
+        #: Waiting jobs by priority; None where limits decide how many of them count.
+        self.counts: defaultdict[int, int] | None = None if self.lots.limits else defaultdict(int)
+
+    def came(self, flow: Flow, job: Job) -> None:
+        """Count a job that waits."""
+        if self.counts is not None:
+            self.counts[job.options.priority] += 1
+        if self.shares.ranked is None:
+            flow.share.waiting += 1
+        else:
+            self.shares.count(flow.share, 1)
+
+    def went(self, flow: Flow, job: Job) -> None:
+        """Count a job that waits no longer."""
+        counts = self.counts
+        if counts is not None:
+            priority = job.options.priority
+            counts[priority] -= 1
+            if not counts[priority]:
+                del counts[priority]
+        if self.shares.ranked is None:
+            flow.share.waiting -= 1
+        else:
+            self.shares.count(flow.share, -1)
+
+    def pop(self) -> Job | None:
+        """Remove and return the job that is next, or None, and charge a guess for it. Cost: O(log flows).
+
+        Attempts that have outlived their guess are charged until those of the next flow have not.
+        """
+        shares = self.shares
+        now = shares.clock.now
+        if now >= shares.look_at:
+            shares.look_around()
+        flow: Any = self.top()
+        while flow is not None and flow.share.outlived_at <= now and shares.look(flow.share):
+            flow = self.top()
+        return None if flow is None else flow.pop()
+
+    # How far they have got
+
+    def level(self, apart: LimitRecord | None = None) -> float | None:
+        """Return how far these flows have got, but for those under a limit: the first that is open, or the last served."""
+        flow: Any = self.open.first()
+        if flow is None or apart in flow.limits:
+            flow = self.served
+        return None if flow is None or apart in flow.limits else flow.reached()
+
+    def level_beside(self, flow: Flow, *, alone: bool) -> float | None:
+        """Return how far those have got with whom a flow competes in which nobody waited."""
+        blocker = flow.blocker(self.lots.turn.now)
+        heads: Heads | None = None if blocker is None else blocker.parked.get(self)
+        first: Any = None if heads is None else heads.first()
+        if first is not None:
+            return first.reached()  # type: ignore[no-any-return]
+        if alone or self.open.size:
+            return self.level()
+        return self.around()
+
+    def around(self, apart: LimitRecord | None = None) -> float | None:
+        """Return how far those lines have got that share a group with this one, but for those `apart` under a limit."""
+        lines: list[Any] = [line for group in self.groups for line in group.lines]
+        return max((level for line in lines if (level := line.level(apart)) is not None), default=None)
+
+    # What others ask
 
     def levels(self) -> Iterator[tuple[int, int, float | None]]:
         """Iterate over the priorities, see `Line`; only of one near the head is it known since when it waits."""
-        heads = [job for entry in self._heap[:HEADS] if (job := entry[2].jobs.peek()) is not None]
-        for priority, count in self._counts.items():
+        if self.counts is None:
+            yield from super().levels()
+            return
+        heads = [job for flow in self.open.firsts(HEADS) if (job := flow.peek()) is not None]
+        for priority, count in self.counts.items():
             waits = [
                 job.waiting_since for job in heads if job.options.priority == priority and not job.attempt
             ]
             yield priority, count, min(waits, default=None)
 
+    def worst(self) -> Job | None:
+        """Return the last job of the tenant with the most waiting here ÷ weight, or None. Cost: O(flows)."""
+        flows: Any = self.occupied
+        longest = max(
+            flows, key=lambda flow: (len(flow) / flow.share.weight, flow.share.number), default=None
+        )
+        return None if longest is None else longest.worst()
+
     def before(self, job: Job) -> int:
-        """Return how many jobs would start before `job` if every guess held. Cost: O(flows + its tenant's jobs)."""
-        line, guess = job.line, self._shares.guess
-        own = job.options.tenant
-        number, tag = self._shares.turn(job, line.flows[own])  # type: ignore[attr-defined]  # all are lines of flows
-        tag -= self.lag
+        """Return how many jobs with room would start before `job` if every guess held. Cost: O(flows + its tenant's jobs)."""
+        guess = self.shares.guess
+        own: Any = job.line
+        number, tag = self.shares.turn(job, own)
         count = 0
-        for flow in self.flows.values():
-            if flow.share.tenant == own:
-                count += flow.jobs.before(job)
-            elif flow.entry is not None:
-                share = flow.share
-                turns = (tag - share.finish - flow.lag) / share.expects(guess) * share.weight
+        flows: Any = self.occupied
+        for flow in flows:
+            share = flow.share
+            if flow.where is not self.open:
+                continue
+            if share is own.share:
+                count += flow.before(job)
+            else:
+                turns = (tag - flow.tag) / share.expects(guess) * share.weight
                 whole = math.ceil(turns) if share.number > number else math.floor(turns) + 1
-                count += min(len(flow.jobs), max(0, whole))
+                count += min(len(flow), max(0, whole))
         return count
 
     def oldest(self, priority: int) -> Iterator[Job]:
-        """Iterate over the waiting jobs of a priority, those of tenants in turn. Cost: O(n log n) for all of them."""
-        return (job for job in self if job.options.priority == priority)
-
-    def salvage(self) -> list[Job]:
-        """Forget every job and return them, however torn the line is."""
-        jobs: list[Job] = []
-        for flow in self.flows.values():
-            if flow.jobs.taken is not None:
-                jobs.append(flow.jobs.taken)
-                flow.jobs.taken = None
-            jobs += flow.jobs.salvage()
-            flow.entry = None
-        self._counts.clear()
-        self._heap, self.best = [], None
-        return jobs
-
-    def in_order(self) -> bool:
-        """Whether every flow stands where its tag says, and in it every job where its key and arrival say."""
-        head = self.head()
-        for flow in self.flows.values():
-            if not by_key(flow.jobs) or (flow.entry is None) != (not len(flow.jobs)):
-                return False
-            if flow.entry is not None and (
-                flow.entry[0] > flow.share.finish + flow.lag or flow.entry not in self._heap
-            ):
-                return False
-        waiting = [flow for flow in self.flows.values() if flow.entry is not None]
-        by_tag = min(
-            waiting, key=lambda flow: (flow.share.finish + flow.lag, flow.share.number), default=None
-        )
-        return head is by_tag
-
-    # What the accounts ask
-
-    def retag(self, flow: Flow) -> None:
-        """Put a flow whose tag has fallen where it belongs. Cost: O(log flows)."""
-        heap = self._heap
-        flow.entry = (flow.share.finish + flow.lag, flow.share.number, flow)
-        heappush(heap, flow.entry)
-        if len(heap) > STALE_MAX + 2 * len(self.flows):
-            heap[:] = [entry for entry in heap if entry[2].entry is entry]
-            heapify(heap)
-
-    def pass_by(self, job: Job) -> Flow:
-        """Return the flow of a job that starts without having waited here: the line has now got to it."""
-        flow = self._flow(job)
-        if flow.entry is None:
-            self._catch_up(flow, alone=self._last is not None)
-        self._last = flow
-        return flow
-
-    def forget(self, tenant: str | None) -> None:
-        """Forget the flow of a tenant, in which nobody waits."""
-        self.flows.pop(tenant, None)
-
-    def level(self, apart: LimitRecord | None = None) -> float | None:
-        """Return how far the line has got: to what the flow has had that is next, or was the last.
-
-        What it has really had, and not what it is charged: a guess that was too high is given back, and
-        who came meanwhile would be left behind by as much.
-        """
-        flow = self.head() or self._last
-        return None if flow is None else flow.share.reached(self._shares.clock.now) + flow.lag
-
-    # How
-
-    def _less(self, job: Job) -> None:
-        priority = job.options.priority
-        count = self._counts[priority] = self._counts[priority] - 1
-        if not count:
-            del self._counts[priority]
-            if not self._counts:
-                self.best = None
-
-    def _flow(self, job: Job) -> Flow:
-        flow = self.flows.get(job.options.tenant)
-        if flow is None:
-            share = self._shares.of(job)
-            flow = self.flows[share.tenant] = share.flows[self] = Flow(share, self, LevelLine(()))
-        return flow
-
-    def _enter(self, flow: Flow) -> None:
-        self._catch_up(flow)
-        flow.entry = (flow.share.finish + flow.lag, flow.share.number, flow)
-        heappush(self._heap, flow.entry)
-        self.best = flow
-
-    def _catch_up(self, flow: Flow, *, alone: bool = False) -> None:
-        """Let a flow in which nobody waited begin where the line has got to: it saved nothing up.
-
-        A line in which nobody waits begins where those have got to that share a group with it, unless `alone`.
-        """
-        level = self.level() if alone or self.best is not None else self.around()
-        if level is not None:
-            flow.lag = max(flow.lag, level - flow.share.finish)
-
-    def around(self, apart: LimitRecord | None = None) -> float | None:
-        """Return how far those lines have got that share a group with this one, but for those `apart` under a limit."""
-        levels = [line.level(apart) for group in self.groups for line in group.lines]  # type: ignore[attr-defined]
-        return max((level for level in levels if level is not None), default=None)
-
-    def __len__(self) -> int:
-        return sum(self._counts.values())
+        """Iterate over the jobs of a priority that have room, those of tenants in turn. Cost: O(n log n) for all of them."""
+        jobs = self._walk([flow for flow in self.occupied if flow.where is self.open])
+        return (job for job in jobs if job.options.priority == priority)
 
     def __iter__(self) -> Iterator[Job]:
-        """Iterate over the waiting jobs in the order in which they would start if every guess held."""
-        self.head()
-        guess = self._shares.guess
-        turns: list[tuple[float, int, float, Iterator[Job]]] = []
-        for flow in self.flows.values():
-            if flow.entry is not None:
-                step = flow.share.expects(guess) / flow.share.weight
-                turns.append((flow.share.finish + flow.lag, flow.share.number, step, iter(flow.jobs)))
+        """Iterate over the waiting jobs in the order in which they would start if every guess held, whatever their limits."""
+        return self._walk(list(self.occupied))
+
+    def _walk(self, flows: Iterable[Any]) -> Iterator[Job]:
+        guess = self.shares.guess
+        turns: list[tuple[float, int, float, int, float, Job, Iterator[Job]]] = []
+        for flow in flows:
+            jobs, share = iter(flow), flow.share
+            job = next(jobs)
+            step = share.expects(guess) / share.weight
+            turns.append((flow.tag, share.number, job.key, job.arrival, step, job, jobs))
         heapify(turns)
         while turns:
-            tag, number, step, jobs = turns[0]
-            job = next(jobs, None)
-            if job is None:
+            tag, number, _, _, step, job, jobs = turns[0]
+            yield job
+            following = next(jobs, None)
+            if following is None:
                 heappop(turns)
             else:
-                heapreplace(turns, (tag + step, number, step, jobs))
-                yield job
+                heapreplace(
+                    turns, (tag + step, number, following.key, following.arrival, step, following, jobs)
+                )

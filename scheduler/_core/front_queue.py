@@ -21,7 +21,6 @@ Guarantees
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -59,31 +58,38 @@ class FrontQueue:
         self.lots = lots
         #: Who has had how much; None unless tenants share.
         self.shares = shares
-        kind: Any = FairLine if shares is not None else LevelLine if few_keys else KeyLine
-        under_limits: Any = limited(kind)
-        given = {} if shares is None else {"shares": shares}
-        self._line_type: Callable[[Groups], Any] = partial(kind, **given) if given else kind
-        self._limited_type: Callable[[Groups], Any] = partial(under_limits, **given)
+        kind: Any = LevelLine if few_keys else KeyLine
+        self._line_type: Callable[[Groups], Any] = kind
+        self._limited_type: Callable[[Groups], Any] = limited(kind)
 
-    def line(self, groups: tuple[GroupRecord | Loan, ...], limits: tuple[LimitRecord, ...] = ()) -> Line:
+    def line(
+        self,
+        groups: tuple[GroupRecord | Loan, ...],
+        limits: tuple[LimitRecord, ...] = (),
+        tenant: str | None = None,
+    ) -> Line:
         """Return the line of jobs that exactly these groups may take, under exactly these limits.
 
-        Its groups stand in spill-over order, so that nobody has to look for the first with a free slot.
+        Where tenants share, it is that of one tenant. Its groups stand in spill-over order, so that nobody has
+        to look for the first with a free slot.
         """
         groups = tuple(sorted(groups, key=attrgetter("rank")))
         indexes = tuple(group.index for group in groups)
-        if limits:
+        bundled = bool(limits) or self.shares is not None
+        if limits and self.shares is None:
             indexes = (*indexes, _LIMITED)
         line: Any = self.lines.get(indexes)
         if line is None:
-            line = self._bundle(groups) if limits else self._line_type(groups)
+            line = self._bundle(groups) if bundled else self._line_type(groups)
             self.lines[indexes] = line
             for group in groups:
                 group.lines.append(line)
-        return line.line(limits) if limits else line  # type: ignore[no-any-return]
+        return line.line(limits, tenant) if bundled else line  # type: ignore[no-any-return]
 
     def _bundle(self, groups: Groups) -> Bundle:
-        return self.lots.bundle(groups, self._limited_type, fair=self.shares is not None)
+        if self.shares is not None:
+            return self.lots.adopt(FairLine(groups, self.lots, self.shares))
+        return self.lots.adopt(Bundle(groups, self.lots, self._limited_type))
 
     def every_line(self) -> Iterator[Any]:
         """Iterate over the lines that jobs wait in, those under limits one by one."""

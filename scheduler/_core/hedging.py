@@ -157,7 +157,7 @@ class Hedging(Books, ABC):
     def _change_places(self, job: Job, first: Slot, slot: Slot) -> None:
         extra = job.more()
         if self.shares is not None:
-            self.shares.outlived(job, first)
+            self.shares.outlived(job, first, job.started_at)
             self.shares.passed_on(job, slot)
         job.slot, job.started_at, extra.hedge = slot, extra.hedged_at, None
 

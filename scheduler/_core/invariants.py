@@ -135,15 +135,21 @@ def i8_shares(core: Core) -> None:
     shares = core.shares
     if shares is None:
         return
-    held, charged = set(core.charged()), set(shares.charges)
-    _require(charged == held, "I8", f"tenants are charged for {len(charged)} jobs and hold {len(held)}")
+    held = list(core.charged())
+    unheld = set(shares.charges) - set(held)
+    _require(not unheld, "I8", f"tenants are charged for {len(unheld)} that do not run")
     charges = shares.charges.values()
     every = Counter(charge.flow.share for charge in charges)
     running = Counter(charge.flow.share for charge in charges if charge.started is not None)
     waiting = Counter(job.tenant for job in core.queue)
+    holds = Counter(
+        holder.line.share if isinstance(holder, Job) else shares.charges[holder].flow.share  # type: ignore[attr-defined]
+        for holder in held
+        if isinstance(holder, Job) or holder in shares.charges
+    )
     for share in shares:
-        counted = (len(share.charged), share.running, share.waiting)
-        true = (every[share], running[share], waiting[share.tenant])
+        counted = (len(share.charged), share.running, share.waiting, share.held)
+        true = (every[share], running[share], waiting[share.tenant], holds[share])
         _require(counted == true, "I8", f"tenant {share.tenant!r} has {true} and the account says {counted}")
 
 
@@ -201,12 +207,13 @@ def i16_limits(core: Core) -> None:
 
 
 def _parked(core: Core, bundle: Bundle) -> None:
+    _require(bundle.in_order(), "I8", "of flows that are open, the first is not the first")
     occupied = [line for line in bundle.known.values() if len(line)]
     _require(set(occupied) == set(bundle.occupied), "I16", "a line in which somebody waits is in no bundle")
     for line in bundle.known.values():
         _require((line.where is not None) == (line in bundle.occupied), "I16", "a line is parked and empty")
     for line in occupied:
-        put = line.where.only is not None or line.shown <= line.place(line.peek())
+        put = line.where.only is not None or line.shown[:-1] <= line.place(line.peek())
         _require(put, "I16", f"job {line.peek().id} is to come sooner than its line was put")
         record = line.where.record
         if record is None or not record.has_room(core.now) or record.armed <= core.now:

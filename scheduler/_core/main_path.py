@@ -9,7 +9,6 @@ some jobs need stands behind one test there. The rest of the file is for clarity
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 
 from policies.contracts import Admission
 
@@ -17,7 +16,7 @@ from .._errors import JobInterrupted
 from . import events
 from .hedging import Hedging
 from .job import Job, Line
-from .pool_table import PoolRecord, Slot
+from .pool_table import Slot
 from .states import (
     BACKING_OFF,
     CANCELLED,
@@ -132,21 +131,6 @@ class MainPath(Hedging, ABC):
             self.overtake(job)
         return None
 
-    def overtake(self, job: Job) -> None:
-        """Have those taken back that lie ahead and would start later than `job`, the first of its line. Cost: O(slots)."""
-        overtakes = job.line.overtakes
-        full = [record for record in job.line.limits if not record.has_room(self.now)]
-        pools: Iterable[PoolRecord] = (pool for group in job.line.groups for pool in group.pools)
-        if full:  # no slot would help it, only what holds these limits
-            pools = self.pools
-        for pool in pools:
-            for slot in pool.all_slots:
-                ahead = slot.ahead
-                helps = not full or any(record in other.line.limits for record in full for other in ahead)
-                if ahead and helps and overtakes(job, ahead):
-                    self.left.recalls.append(slot)
-                    self.dirty = True
-
     def _no_room(self, line: Line, now: float) -> bool:
         """Whether a job that comes to a line under limits must wait there, after who waited for a token that has come."""
         if self.lots.next_token() <= now:
@@ -155,8 +139,12 @@ class MainPath(Hedging, ABC):
 
     def _start(self, job: Job, slot: Slot, now: float) -> None:
         line = job.line
-        if line.limits and job.slot is not slot:  # what lay ahead holds them already
-            self.lots.hold(line, now)
+        shares = self.shares
+        if job.slot is not slot:  # what lay ahead holds its limits already, and is charged
+            if line.limits:
+                self.lots.hold(line, now)
+            if shares is not None and line.taken is not job:
+                line.pass_by(job)  # type: ignore[attr-defined]  # where tenants share, every line has one
         # No call up to the blank line: an interrupt (Ctrl-C) leaves all of it or nothing.
         job.state = RUNNING
         job.slot = slot
@@ -168,8 +156,8 @@ class MainPath(Hedging, ABC):
         slot.interrupted = None
         line.taken = None
 
-        if self.shares is not None:
-            self.shares.began(job, now)
+        if shares is not None and shares.charges:
+            shares.began(job, now)
         options = job.options
         meter = slot.meter = slot.pool.group.meters[options.priority]
         waits = meter.waits
@@ -208,7 +196,7 @@ class MainPath(Hedging, ABC):
             self.hedge_won(job, slot)
         slot.meter.runs.append(now - job.started_at)
         if self.shares is not None:
-            self.shares.ended(job, now, job.started_at)
+            self.shares.ended(job, now)
         if error is not None:
             self._failed(job, slot, error, now)
             slot.job = None
@@ -339,7 +327,7 @@ class MainPath(Hedging, ABC):
                 self.wake(now)
         self.ledger.late += 1
         if self.shares is not None:
-            self.shares.ended(slot, now)
+            self.shares.returned_late(slot, now)
         if self.observed and job is not None:
             self.emit(events.WorkerReturned(time=now, job_id=job.id, worker=slot.worker))
         if job is not None and job.line.limits:
@@ -384,6 +372,10 @@ class MainPath(Hedging, ABC):
     @abstractmethod
     def meet(self, now: float) -> None:
         """Let jobs whose limits have room again meet the slots that are free: `Capacity`."""
+
+    @abstractmethod
+    def overtake(self, job: Job) -> None:
+        """Have those taken back that lie ahead and would start later than the first of its line: `Ahead`."""
 
     @abstractmethod
     def wake(self, now: float) -> None:

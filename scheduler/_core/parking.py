@@ -22,7 +22,7 @@ Guarantees
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any
 from weakref import WeakValueDictionary
@@ -30,7 +30,7 @@ from weakref import WeakValueDictionary
 from policies.breaker import CircuitBreaker
 
 from .breakers import BreakerRecord
-from .bundle import Bundle, Groups
+from .bundle import Bundle
 from .job import Job, JobOptions, Line
 from .limited import Heads, LimitedLine
 from .limits import Limit, LimitRecord
@@ -96,9 +96,8 @@ class Lots:
         records += [record for record in self.breakers.values() if record.covers(options, groups)]
         return tuple(records)
 
-    def bundle(self, groups: Groups, make: Callable[[Groups], Any], *, fair: bool) -> Bundle:
-        """Return a new bundle of lines as `make` makes them; `fair` where tenants share."""
-        bundle = Bundle(groups, self, make, fair=fair)
+    def adopt(self, bundle: Bundle) -> Bundle:
+        """Keep the lines of one more bundle, and return it."""
         self.bundles.append(bundle)
         return bundle
 
@@ -109,11 +108,11 @@ class Lots:
         waiting = 0
         for record in line.limits:
             record.held += 1
+            waiting += record.waiting
             if record.interval:
                 record.take_token(now)
                 if record.of_each:
                     self._remember(record, now)
-            waiting += record.waiting
         if waiting:
             self.pass_on(line)
 
@@ -262,6 +261,8 @@ class Lots:
 
     def limited(self, now: float) -> int:
         """Return how many waiting jobs have no room. Cost: O(lines in which somebody waits)."""
+        if not self.limits:
+            return 0
         return sum(
             len(line) for bundle in self.bundles for line in bundle.occupied if line.blocker(now) is not None
         )
@@ -286,7 +287,7 @@ class Lots:
         for bundle in self.bundles:
             bundle.clear()
         for line in self.lines():
-            line.where = None
+            line.where = line.shown = None
         for its_line in holding:
             for record in its_line.limits:
                 record.held += 1

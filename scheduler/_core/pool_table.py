@@ -108,6 +108,8 @@ class PoolRecord:
     released: bool = False
     #: It is quarantined, and another pool has taken its place.
     replaced: bool = False
+    #: It was cordoned when it was quarantined, and is again when it is released.
+    cordoned: bool = False
     #: What runs the calls; the core passes it on and never looks at it.
     runner: Any = None
 

@@ -7,7 +7,7 @@ slots of a pool are left, the pool is taken out of routing and a fresh one of th
 The states: ACCEPTING or CORDONED → QUARANTINED when fewer than `stuck_share` of the slots are not stuck, and
 at the first of them where it blocks the event loop on which all the others run; QUARANTINED → DRAINING when the
 last stuck call has returned, from where it goes as every pool goes; or → ACCEPTING if nothing has taken its
-place. A quarantined pool does not count against the limits of its group once it is replaced, so its replacement
+place (→ CORDONED if somebody had cordoned it). A quarantined pool does not count against the limits of its group once it is replaced, so its replacement
 fits in. No more than `replacements_max` are replaced at a time, or calls that hang would eat the
 machine; the others are when one of those is released. A pool that would not be replaced is quarantined only
 when no slot of it is left: before that, it is better than none.
@@ -89,6 +89,7 @@ class Quarantine(Capacity):
     def _quarantine(self, pool: PoolRecord, now: float) -> None:
         group = pool.group
         before, replaces = group.capacity_pools(), self._replaces(group)
+        pool.cordoned = pool.state is PoolState.CORDONED
         self.pools.move(pool, PoolState.QUARANTINED)
         self._empty(pool)
         replacement = self.open_pool(group, now, instead_of=pool) if replaces else None
@@ -147,6 +148,9 @@ class Quarantine(Capacity):
         if pool.replaced:
             self.drain(pool, now)
             self._replace_more(group, now)
+            return
+        if pool.cordoned:  # by somebody who has not taken that back
+            self.cordon(pool, now)
             return
         before = group.capacity_pools()
         self._write(pool, "take back", group, before, "nothing in it is stuck any more", now)

@@ -9,16 +9,19 @@ Theory of operation
     - A job that leaves its line is charged a guess, the average of its tenant's latest run times. An
       attempt that outlives its guess is charged more while it runs, and when it ends the guess is replaced
       by what was measured. So an order by tags is an order by seconds of slots, whatever the guesses were.
+    - Jobs of tenants whose guess is brief are charged when they have ended, and the tag is moved a brief
+      time's worth at once: a turn then lasts several jobs (deficit round robin; Shreedhar and Varghese,
+      1995). Whoever runs for longer after all is found by looking around now and then.
     - A flow in which nobody waited starts where the line has got to (`level`): idle tenants save nothing up.
       That is the flow's `lag`, and not the tenant's account, because other lines have got elsewhere.
 
 Guarantees
     - Between two tenants that wait in one line all the time, seconds ÷ weight differ by at most the attempts
-      that run: what each of them has left to be charged.
+      that run, what each of them has left to be charged, and BRIEF seconds.
     - A tenant without jobs is forgotten once that changes nothing, and with more than RESTING_MAX of them
       the one that has rested longest even if it does: memory is bounded by the jobs alive.
 
-Cost: 2 µs a job, O(log n) in the tenants that wait.
+Cost: 0.5 µs a job while guesses are brief, else 2 µs; O(log n) in the tenants that wait.
 """
 
 from __future__ import annotations
@@ -29,12 +32,16 @@ from collections.abc import Callable, Iterable, Iterator
 
 from sortedcontainers import SortedList
 
-from .accounts import UNKNOWN, Charge, Clocked, Flow, FlowLine, Share
+from .accounts import Charge, Clocked, Holder, Share, TenantsLine
 from .job import Job
 from .pool_table import Slot
 
 #: The share of the latest run time in the average: that of round-trip times in TCP (RFC 6298).
 LATEST = 1 / 8
+#: Seconds below which a guess is brief. So little that nobody minds who has them first; otherwise arbitrary.
+BRIEF = 0.001
+#: Seconds between two looks around at least, and for each attempt that runs, so that they cost 1 % at most.
+LOOK_EVERY, LOOK_EACH = 0.01, 20e-6
 #: Weights beyond count as these, so that no sum of seconds ÷ weight is ever infinite.
 WEIGHT_MIN, WEIGHT_MAX = 1e-9, 1e9
 #: Tenants without jobs that are remembered although somebody else has had less. Arbitrary.
@@ -53,6 +60,7 @@ class Shares:
         "charges",
         "clock",
         "guess",
+        "look_at",
         "ranked",
         "resting",
     )
@@ -63,10 +71,12 @@ class Shares:
         self._weigh = weigh
         self._of: dict[str | None, Share] = {}
         self._numbers = 0
-        #: For each job that has left its line, and each slot whose call has outlived its attempt.
-        self.charges: dict[Job | Slot, Charge] = {}
+        #: For jobs that have left their line, and each slot whose call has outlived its attempt.
+        self.charges: dict[Holder, Charge] = {}
         #: The average of everybody's latest run times; None before the first.
         self.guess: float | None = None
+        #: When to look around next.
+        self.look_at = -math.inf
         #: Tenants that may have no jobs left.
         self.resting: deque[Share] = deque()
         #: Tenants by waiting jobs ÷ weight; None until somebody first asks for the last job to start.
@@ -83,30 +93,48 @@ class Shares:
         tenant = job.options.tenant
         share = self._of.get(tenant)
         if share is None:
-            weight = min(max(self._weigh(job), WEIGHT_MIN), WEIGHT_MAX)
             self._numbers += 1
-            share = self._of[tenant] = Share(tenant, self._numbers, weight)
+            share = self._of[tenant] = self._stranger(job)
         return share
+
+    def _stranger(self, job: Job) -> Share:
+        """Return an account of a job's tenant that is on no books: it may be turned away."""
+        weight = min(max(self._weigh(job), WEIGHT_MIN), WEIGHT_MAX)
+        return Share(job.options.tenant, self._numbers, weight)
+
+    def adopt(self, flow: TenantsLine, job: Job) -> None:
+        """Put a flow on the books of its tenant, whose account was forgotten or never opened."""
+        flow.share = self.of(job)
+        flow.share.flows[flow] = None
 
     # What is charged
 
-    def take(self, holder: Job | Slot, flow: Flow) -> None:
-        """Charge a guess for a job that leaves its line. Cost: O(1)."""
+    def left(self, job: Job, flow: TenantsLine) -> None:
+        """Charge a guess for a job that leaves its line, unless that is brief. Cost: O(1)."""
         share = flow.share
-        seconds = share.guess or self.guess or UNKNOWN
-        charge = self.charges[holder] = Charge(flow, seconds, share.finish + flow.lag + flow.line.lag)
+        share.held += 1
+        if share.guess is None or share.guess >= BRIEF:
+            seconds = share.expects(self.guess)
+            if seconds >= BRIEF:
+                self._charge(job, flow, seconds)
+
+    def _charge(self, holder: Holder, flow: TenantsLine, seconds: float) -> Charge:
+        share = flow.share
+        charge = self.charges[holder] = Charge(flow, seconds, flow.tag)
         share.charged[charge] = None
         share.pending += seconds
+        self._reckon(share)
+        return charge
+
+    def _reckon(self, share: Share) -> None:
         share.finish = (share.done + share.pending) / share.weight
+        share.step = share.done + BRIEF
 
     def began(self, job: Job, now: float) -> None:
-        """Take note that an attempt starts; a job that never stood in line is charged now. Cost: O(1)."""
+        """Take note that the attempt of a job starts that has left its line. Cost: O(1)."""
         charge = self.charges.get(job)
-        if charge is None:
-            flow = job.line.pass_by(job)  # type: ignore[attr-defined]  # where tenants share, it has one
-            self.take(job, flow)
-            charge = self.charges[job]
-        self._begin(charge, now)
+        if charge is not None:
+            self._begin(charge, now)
 
     def _begin(self, charge: Charge, now: float) -> None:
         share = charge.flow.share
@@ -117,8 +145,10 @@ class Shares:
 
     def hedged(self, job: Job, slot: Slot, now: float) -> None:
         """Charge a hedge to its slot. Cost: O(1)."""
-        self.take(slot, job.line.pass_by(job))  # type: ignore[attr-defined]  # see `began`
-        self._begin(self.charges[slot], now)
+        share: Share = job.line.share  # type: ignore[attr-defined]  # see `ended`
+        share.held += 1
+        seconds = max(share.expects(self.guess), INSTANT)
+        self._begin(self._charge(slot, job.line, seconds), now)  # type: ignore[arg-type]  # see `ended`
 
     def passed_on(self, job: Job, slot: Slot) -> None:
         """Charge to the job from now on what its hedge in `slot` is charged for."""
@@ -126,33 +156,76 @@ class Shares:
         if charge is not None:
             self.charges[job] = charge
 
-    def outlived(self, job: Job, slot: Slot) -> None:
-        """Charge a call to its slot from now on: its job has given the attempt up."""
+    def outlived(self, job: Job, slot: Slot, since: float) -> None:
+        """Charge a call that has run `since` then to its slot from now on: its job has given the attempt up."""
         charge = self.charges.pop(job, None)
         if charge is not None:
             self.charges[slot] = charge
+        else:
+            self._charge_late(slot, job, since)
 
-    def ended(self, holder: Job | Slot, now: float, started: float | None = None) -> None:
-        """Replace the guess by what was measured: a call has returned. Cost: O(log n)."""
-        charge = self.charges.pop(holder, None)
-        if charge is None:
-            return
-        begun = charge.started
-        if begun is not None:
-            share = charge.flow.share
-            seconds = now - (begun if started is None else started) or INSTANT  # 0 where clocks are coarse
-            share.done += seconds
-            known = share.guess
-            share.guess = seconds if known is None else known + (seconds - known) * LATEST
-            known = self.guess
-            self.guess = seconds if known is None else known + (seconds - known) * LATEST
-        self._give_back(charge)
+    def _charge_late(self, holder: Holder, job: Job, since: float) -> None:
+        """Charge an attempt that was not charged because its guess was brief twice what it has run."""
+        seconds = max(2 * (self.clock.now - since), INSTANT)
+        self._begin(self._charge(holder, job.line, seconds), since)  # type: ignore[arg-type]  # where tenants share
 
-    def returned(self, holder: Job | Slot) -> None:
-        """Charge nothing for a job that was taken back, or whose call never began."""
-        charge = self.charges.pop(holder, None)
+    def look_around(self) -> None:
+        """Charge attempts whose guess was brief, and who run for longer. Cost: O(attempts that run), now and then."""
+        now, count = self.clock.now, 0
+        for job in self.clock.running():
+            count += 1
+            if now - job.started_at > BRIEF and job not in self.charges:
+                self._charge_late(job, job, job.started_at)
+        self.look_at = now + max(LOOK_EVERY, count * LOOK_EACH)
+
+    def ended(self, job: Job, now: float) -> None:
+        """Replace the guess by what was measured: a call has returned. Cost: O(1), O(log n) if one was charged."""
+        share: Share = job.line.share  # type: ignore[attr-defined]  # where tenants share, every line has one
+        charge = self.charges.pop(job, None) if self.charges else None
+        share.held -= 1
+        seconds = now - job.started_at or INSTANT  # 0 where clocks are coarse
+        share.done += seconds
+        if share.guess is None or self.guess is None:
+            self._average(share, seconds)
+        else:
+            share.guess += (seconds - share.guess) * LATEST
+            self.guess += (seconds - self.guess) * LATEST
         if charge is not None:
             self._give_back(charge)
+        elif share.done >= share.step:
+            self._reckon(share)
+        if not share.held and not share.waiting:
+            self.rest(share)
+
+    def _average(self, share: Share, seconds: float) -> None:
+        known = share.guess
+        share.guess = seconds if known is None else known + (seconds - known) * LATEST
+        known = self.guess
+        self.guess = seconds if known is None else known + (seconds - known) * LATEST
+
+    def returned_late(self, slot: Slot, now: float) -> None:
+        """Replace the guess for a call that has outlived its attempt, and has returned now. Cost: O(log n)."""
+        charge = self.charges.get(slot)
+        if charge is not None and charge.started is not None:
+            seconds = now - charge.started or INSTANT
+            charge.flow.share.done += seconds
+            self._average(charge.flow.share, seconds)
+        self.taken_back(slot)
+
+    def taken_back(self, holder: Holder) -> None:
+        """Charge nothing more for a job that was taken back, or a slot whose call is gone."""
+        charge = self.charges.pop(holder, None)
+        share: Share
+        if charge is not None:
+            share = charge.flow.share
+            self._give_back(charge)
+        elif isinstance(holder, Job):
+            share = holder.line.share  # type: ignore[attr-defined]  # see `ended`
+        else:
+            return
+        share.held -= 1
+        if not share.held and not share.waiting:
+            self.rest(share)
 
     def _give_back(self, charge: Charge) -> None:
         share = charge.flow.share
@@ -164,11 +237,9 @@ class Shares:
             share.pending -= charge.seconds
         else:
             share.pending, share.outlived_at = 0.0, math.inf
-        share.finish = (share.done + share.pending) / share.weight
+        self._reckon(share)
         if share.waiting:
             self._retag(share)
-        elif not share.charged:
-            self.rest(share)
 
     def look(self, share: Share) -> bool:
         """Charge attempts that run longer than was guessed twice what they have run; return whether any do.
@@ -185,15 +256,12 @@ class Shares:
                 share.pending += seconds - charge.seconds
                 charge.seconds = seconds
             share.outlived_at = min(share.outlived_at, charge.started + charge.seconds)
-        share.finish = (share.done + share.pending) / share.weight
+        self._reckon(share)
         return share.pending > before
 
     def _retag(self, share: Share) -> None:
-        """Put flows whose tag has fallen where they belong."""
-        for flow in share.flows.values():
-            entry = flow.entry
-            if entry is not None and entry[0] > share.finish + flow.lag:
-                flow.line.retag(flow)
+        for flow in share.flows:
+            flow.retag()
 
     # Tenants without jobs
 
@@ -205,7 +273,7 @@ class Shares:
             resting.append(share)
         for _ in range(min(2, len(resting))):
             one = resting.popleft()
-            if one.waiting or one.charged:
+            if one.waiting or one.held:
                 one.rests = False
             elif len(resting) >= RESTING_MAX or self._changes_nothing(one):
                 self._forget(one)
@@ -213,23 +281,21 @@ class Shares:
                 resting.append(one)
 
     def _changes_nothing(self, share: Share) -> bool:
-        levels = [(line.level(), share.finish + flow.lag + line.lag) for line, flow in share.flows.items()]
+        levels = [(flow.bundle.level(), flow.tag) for flow in share.flows]
         return all(level is not None and level >= tag for level, tag in levels)
 
     def _forget(self, share: Share) -> None:
-        for line in share.flows:
-            line.forget(share.tenant)
         if share.rank is not None and self.ranked is not None:
             self.ranked.discard(share.rank)
         self._of.pop(share.tenant, None)  # an interrupt may have torn this once before
+        share.gone = True
         share.flows = {}  # or it would hold itself in memory, and lines under limits with it
 
-    def turn(self, job: Job, flow: Flow) -> tuple[int, float]:
+    def turn(self, job: Job, flow: TenantsLine) -> tuple[int, float]:
         """Return its tenant's number and the tag at which a waiting job's turn comes if every guess holds."""
         share = flow.share
-        before = sum(other.jobs.before(job) for other in share.flows.values())
-        tag = share.finish + flow.lag + flow.line.lag
-        return share.number, tag + before * share.expects(self.guess) / share.weight
+        before = sum(other.before(job) for other in share.flows)
+        return share.number, flow.tag + before * share.expects(self.guess) / share.weight
 
     # Who would start last
 
@@ -264,66 +330,67 @@ class Shares:
 
         The tenant with the most waiting jobs ÷ weight, `job` included, gives up the last of its jobs.
         """
-        share, longest = self.of(job), self.longest()
+        longest = self.longest()
         if longest is None:
             return None
+        share = self._of.get(job.options.tenant) or self._stranger(job)
         if longest is not share and longest.waiting * share.weight > (share.waiting + 1) * longest.weight:
             return self._last_of(longest)
         own = self._last_of(share)
         return own if own is not None and (own.key, own.arrival) > (job.key, job.arrival) else None
 
     def _last_of(self, share: Share) -> Job | None:
-        jobs = [job for flow in share.flows.values() if (job := flow.jobs.worst()) is not None]
+        jobs = [job for flow in share.flows if (job := flow.worst()) is not None]
         return max(jobs, key=lambda job: (job.key, job.arrival), default=None)
 
     # After an interrupt
 
-    def clear(self, lines: Iterable[FlowLine]) -> None:
-        """Forget who waits, and flows that are not on both sides' books: these lines are about to be laid anew."""
+    def clear(self, flows: Iterable[TenantsLine]) -> None:
+        """Forget who waits, and put these flows on the books of their tenants: they are about to be laid anew."""
         self.ranked = None
         for share in self._of.values():
             share.waiting, share.rank = 0, None
-            share.flows = {
-                line: flow for line, flow in share.flows.items() if line.flows.get(share.tenant) is flow
-            }
-        for line in lines:
-            for tenant, flow in list(line.flows.items()):
-                share = self._of.setdefault(tenant, flow.share)
-                if share is flow.share:
-                    share.flows[line] = flow
-                else:
-                    del line.flows[tenant]
+        for flow in flows:
+            if not flow.share.gone:
+                flow.share = self._of.setdefault(flow.share.tenant, flow.share)
+                flow.share.flows[flow] = None
 
-    def mend(self, holders: Iterable[Job | Slot]) -> None:
+    def mend(self, holders: Iterable[Holder]) -> None:
         """Charge exactly these jobs and slots, and count anew. Cost: O(tenants + jobs that run)."""
         kept = dict.fromkeys(holders)
-        self.charges = {
-            holder: charge
-            for holder, charge in self.charges.items()
-            if holder in kept and self._of.get(charge.flow.share.tenant) is charge.flow.share
-        }
-        for holder in kept:
-            job = holder if isinstance(holder, Job) else holder.job
-            if holder not in self.charges and job is not None:
-                self.take(holder, job.line.pass_by(job))  # type: ignore[attr-defined]  # see `began`
-            charge = self.charges[holder]
-            if charge.started is None and job is not None and not job.lies_ahead:
-                charge.started = job.started_at
+        self.charges = {holder: charge for holder, charge in self.charges.items() if holder in kept}
         for share in self._of.values():
             share.pending, share.running, share.starts, share.outlived_at = 0.0, 0, 0.0, math.inf
+            share.held = 0
             share.charged.clear()
-        for charge in self.charges.values():
-            share = charge.flow.share
-            share.pending += charge.seconds
-            share.charged[charge] = None
-            if charge.started is not None:
-                share.running += 1
-                share.starts += charge.started
-                share.outlived_at = min(share.outlived_at, charge.started + charge.seconds)
+        for holder in kept:
+            self._hold_again(holder, holder if isinstance(holder, Job) else holder.job)
         self.resting.clear()
         for share in list(self._of.values()):
-            share.finish = (share.done + share.pending) / share.weight
+            self._reckon(share)
             share.rests = False
             self._retag(share)
-            if not share.waiting and not share.charged:
+            if not share.waiting and not share.held:
                 self.rest(share)
+
+    def _hold_again(self, holder: Holder, job: Job | None) -> None:
+        """Charge a job or a slot as before, or a guess if it was not charged."""
+        charge = self.charges.get(holder)
+        if charge is None and job is None:
+            return
+        flow: TenantsLine = job.line if charge is None else charge.flow  # type: ignore[assignment, union-attr]
+        if flow.share.gone and job is not None:
+            self.adopt(flow, job)
+        share = flow.share
+        share.held += 1
+        if charge is None:
+            charge = self._charge(holder, flow, share.expects(self.guess))
+        else:
+            share.pending += charge.seconds
+            share.charged[charge] = None
+        if charge.started is None and job is not None and not job.lies_ahead:
+            charge.started = job.started_at
+        if charge.started is not None:
+            share.running += 1
+            share.starts += charge.started
+            share.outlived_at = min(share.outlived_at, charge.started + charge.seconds)

@@ -90,7 +90,9 @@ POOL_TRANSITIONS: Mapping[PoolState, frozenset[PoolState]] = MappingProxyType(
         PoolState.DRAINING: frozenset(
             {PoolState.CORDONED, PoolState.ACCEPTING, PoolState.QUARANTINED, PoolState.STOPPED}
         ),
-        PoolState.QUARANTINED: frozenset({PoolState.ACCEPTING, PoolState.DRAINING, PoolState.STOPPED}),
+        PoolState.QUARANTINED: frozenset(
+            {PoolState.ACCEPTING, PoolState.CORDONED, PoolState.DRAINING, PoolState.STOPPED}
+        ),
         PoolState.STOPPED: frozenset(),
         PoolState.FAILED_TO_START: frozenset(),
     }

@@ -154,12 +154,14 @@ def test_our_retries_are_lawful(policy):
     check_retry_policy(policy)
 
 
+@pytest.mark.usefixtures("untraced")
 @given(seconds_per_level=seconds)
 def test_aging_is_lawful_with_any_rate(seconds_per_level):
     """A rate comes from a configuration file, and any number in it must do."""
     check_ordering_policy(Aging(seconds_per_level=seconds_per_level))
 
 
+@pytest.mark.usefixtures("untraced")
 @given(timeout=st.none() | seconds)
 def test_block_is_lawful_with_any_timeout(timeout):
     """A submitter blocks for what the policy says, so it must say something sensible."""

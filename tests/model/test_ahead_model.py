@@ -137,6 +137,7 @@ class AheadMachine(RuleBasedStateMachine):
         line = self.core.queue.line(
             tuple(group for group in groups if group.takes(priority, options.tags, coroutine=False)),
             self.core.lots.of(options),
+            tenant,
         )
         if self.core.queue.held >= 50:
             return

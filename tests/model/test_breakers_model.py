@@ -170,7 +170,7 @@ class BreakersMachine(RuleBasedStateMachine):
             )
             groups = self.core.pools.groups.values()
             able = tuple(group for group in groups if group.takes(priority, tags, coroutine=False))
-            job = Job(options, self.core.queue.line(able, self.core.lots.of(options, able)))
+            job = Job(options, self.core.queue.line(able, self.core.lots.of(options, able), tenant))
             self.jobs.append(job)
             try:
                 slot = self.core.submit(job, self.now)

@@ -143,11 +143,27 @@ class FairReference(Reference):
             for job in self.waiting
             if any(group in job.line.groups for group in groups) and self.has_room(job)
         ]
-        # Of lines with room whose turn it is under a limit, one is open: the others begin where it is, see I16.
-        able = [job for job in able if not (job.line.limits and job.line.where and job.line.where.record)]
+        able = [job for job in able if not self.comes_behind(job, able)]
         for job in able:
-            job.line.charge_outlived()
+            self.charge_outlived(job.line)
         return min(able, key=lambda job: job.line.place(job), default=None)
+
+    def comes_behind(self, job, able):
+        """Tell whether a job is parked behind one that has room: one is open, and others begin where it is, see I16."""
+        record = job.line.where and job.line.where.record
+        return record and any(
+            record in other.line.limits and not other.line.where.record
+            for other in able
+            if other.line.bundle is job.line.bundle
+        )
+
+    def charge_outlived(self, flow):
+        """Charge who runs longer than was guessed, as the scheduler does before it decides."""
+        shares = flow.bundle.shares
+        if shares.clock.now >= shares.look_at:
+            shares.look_around()
+        while flow.share.outlived_at <= shares.clock.now and shares.look(flow.share):
+            pass
 
     def started(self, job, groups):
         # What others were charged in the same turn is not known any more; of its tenant it was the first.
@@ -291,7 +307,7 @@ class World:
         eligible = self.core.pools.places(options.priority, options.tags, coroutine=False)
         if not eligible:
             return "nobody"
-        job = ModelJob(options, self.core.queue.line(eligible, self.core.lots.of(options)))
+        job = ModelJob(options, self.core.queue.line(eligible, self.core.lots.of(options), options.tenant))
         self.jobs.append(job)
         waiting = list(self.reference.waiting)
         try:

@@ -80,7 +80,7 @@ class HedgingMachine(RuleBasedStateMachine):
         )
         for _ in range(count):
             groups = tuple(self.core.pools.groups.values())
-            job = Job(options, self.core.queue.line(groups, self.core.lots.of(options, groups)))
+            job = Job(options, self.core.queue.line(groups, self.core.lots.of(options, groups), tenant))
             self.jobs.append(job)
             slot = self.core.submit(job, self.now)
             if isinstance(slot, Slot):

@@ -161,7 +161,7 @@ class LimitsMachine(RuleBasedStateMachine):
             )
             groups = self.core.pools.groups.values()
             able = tuple(group for group in groups if group.takes(priority, tags, coroutine=False))
-            job = Job(options, self.core.queue.line(able, self.core.lots.of(options)))
+            job = Job(options, self.core.queue.line(able, self.core.lots.of(options), options.tenant))
             self.jobs.append(job)
             due = self.core.next_deadline() <= self.now
             try:

@@ -104,7 +104,7 @@ def test_the_main_job_counts_what_it_cannot_read(tree):
     """One unreadable file must cost itself, not the other thousands."""
     (tree / "unreadable").symlink_to(MEMORY)
 
-    output = _run("index_tree.py", tree)
+    output = _run("index_tree.py", tree, "--latency", 0, "--no-compare")
 
     assert "121 files below" in output
     assert "1 files cannot be read" in output
@@ -116,7 +116,7 @@ def test_the_main_job_leaves_out_what_is_no_file(tree):
     (tree / "dangling").symlink_to(tree / "nowhere")
     os.mkfifo(tree / "pipe")
 
-    assert "120 files below" in _run("index_tree.py", tree, "--no-compare")
+    assert "120 files below" in _run("index_tree.py", tree, "--latency", 0, "--no-compare")
 
 
 @needs_posix
@@ -127,7 +127,8 @@ def test_the_main_job_shows_a_bar_in_a_terminal(tree):
     ours, its = pty.openpty()
     shown = b""
 
-    with subprocess.Popen(_command("index_tree.py", tree, "--no-compare"), stdout=its, stderr=its) as process:
+    command = _command("index_tree.py", tree, "--latency", 0, "--no-compare")
+    with subprocess.Popen(command, stdout=its, stderr=its) as process:
         os.close(its)
         try:
             while chunk := _read_terminal(ours):

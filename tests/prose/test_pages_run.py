@@ -65,7 +65,7 @@ def _as_before():
         signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("_as_before")
+@pytest.mark.usefixtures("_as_before", "untraced")
 @pytest.mark.parametrize("page", [page for page in PAGES if _examples(page)], ids=_name)
 def test_what_a_page_shows_is_what_happens(page, tmp_path, monkeypatch):
     """A reader pastes the example before reading the text; when it fails, the library has failed."""

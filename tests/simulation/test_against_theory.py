@@ -44,7 +44,6 @@ class Poisson:
             yield self.last, run_time
 
 
-@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize(("load", "jobs"), [(0.5, 150_000), (0.7, 200_000), (0.9, 400_000)])
 def test_the_mean_wait_is_that_of_erlang_c(load: float, jobs: int):
     """If the simulator disagreed with the one queue everybody can solve, no plan could rest on it.

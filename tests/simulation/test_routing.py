@@ -2,8 +2,6 @@
 
 import random
 
-import pytest
-
 from policies import Affinity, LeastLoaded, Pack, PeakEwma, RoundRobin, TwoRandomChoices
 from pools import ThreadPool
 from scheduler import PoolGroup, Priority
@@ -27,7 +25,6 @@ def half_load(routing, jobs=20_000, **options):
     return sum(looks) / len(looks), simulator
 
 
-@pytest.mark.usefixtures("untraced")
 def test_routing_changes_which_pools_are_idle_and_not_how_long_jobs_wait():
     """Finding 3 of the design: only packing makes whole pools idle, and it costs nobody a wait."""
     measured = {routing: half_load(routing) for routing in ROUTINGS}
@@ -39,7 +36,6 @@ def test_routing_changes_which_pools_are_idle_and_not_how_long_jobs_wait():
     assert max(idle[routing] for routing in (LeastLoaded(), RoundRobin())) < 0.3
 
 
-@pytest.mark.usefixtures("untraced")
 def test_lending_shortens_the_waits_of_others_and_not_those_of_the_urgent_by_much():
     """A bulkhead that lends is worth having only if both sides are better off than behind a wall."""
 

@@ -7,8 +7,6 @@ from scenarios import TARGET, best_fixed, play
 
 from policies import QueueDelay, SquareRootStaffing, TargetUtilization
 
-pytestmark = pytest.mark.usefixtures("untraced")
-
 POLICIES = [QueueDelay(), TargetUtilization(), SquareRootStaffing()]
 each_policy = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
 

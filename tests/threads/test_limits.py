@@ -160,6 +160,7 @@ def test_a_parked_job_whose_limit_will_have_room_is_no_deadlock(open_scheduler, 
     assert (None, 3) == (first.result(), outer.result())
 
 
+@pytest.mark.usefixtures("untraced")
 def test_calls_that_lie_ahead_hold_their_limits_and_give_them_back(open_scheduler):
     """A process must not begin what its limit has no room for only because the call was there already."""
     scheduler = open_scheduler(

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed, wait
 from concurrent.futures import ThreadPoolExecutor as StandardExecutor
+from pathlib import Path
 from typing import TypeVar, assert_type
 
 from policies import (
@@ -19,11 +20,14 @@ from policies import (
     QueueView,
     RetryPolicy,
     RoutingPolicy,
+    ScalingPolicy,
     Uniform,
+    load,
 )
 from pools import AsyncioPool, ThreadPool
 from scheduler import JobHandle, PoolGroup, Priority, Scheduler, ShutdownReport, Submitter
 from scheduler.compat import ThreadPoolExecutor
+from scheduler.simulation import Simulator
 
 
 def area(width: int, height: int, *, scale: float = 1.0) -> float:
@@ -205,3 +209,18 @@ def plain_classes_are_policies() -> None:
         routing=Emptiest(),
         admission=TenantsFirst(),
     ).with_options(retry=ThreeTimes())
+
+
+def a_policy_by_name_is_of_its_kind() -> None:
+    assert_type(load("exponential-backoff", kind="retry", attempts_max=5), RetryPolicy)
+    assert_type(load("aging", kind="ordering"), OrderingPolicy)
+    assert_type(load("block", kind="admission"), AdmissionPolicy)
+    assert_type(load("pack", kind="routing"), RoutingPolicy)
+    assert_type(load("queue-delay", kind="scaling"), ScalingPolicy)
+    Scheduler(retry=load("no-retry"), ordering=load("aging", kind="ordering")).close()
+
+
+def a_scheduler_from_a_file_is_of_its_class(path: Path) -> None:
+    assert_type(Scheduler.from_config(path, retry=None), Scheduler)
+    assert_type(Scheduler.from_config({"scheduler": {"capacity": 5}}), Scheduler)
+    assert_type(Simulator.from_config(str(path)), Simulator)

@@ -1,6 +1,9 @@
 """A core driven by hand: every stimulus is a line of the test, every decision a line of a list."""
 
+import itertools
 import random
+import sys
+import textwrap
 
 import pytest
 
@@ -87,7 +90,8 @@ class Hand:
         if not groups:
             eligible = self.core.pools.places(asked.priority, asked.tags, coroutine=False)
         job = self.jobs[name] = Job(
-            asked, self.core.queue.line(tuple(eligible), self.core.lots.of(asked, tuple(eligible)))
+            asked,
+            self.core.queue.line(tuple(eligible), self.core.lots.of(asked, tuple(eligible)), asked.tenant),
         )
         answer = self.core.submit(job, self.now)
         if isinstance(answer, Slot):
@@ -185,3 +189,38 @@ def says():
 def group():
     """Make a group: ``group("io", slots=2)``."""
     return a_group
+
+
+class Shelf:
+    """A folder on the path in which distributions lie, as pip would leave them there."""
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, folder, monkeypatch):
+        self.folder = folder
+        folder.mkdir()
+        monkeypatch.syspath_prepend(folder)
+
+    def install(self, name, entry_points, code="", *, version="1.0", metadata=True):
+        """Install a distribution with one module, for which ``MODULE`` stands; return the module's name."""
+        module = f"plugin_module_{next(self._numbers)}"
+        (self.folder / f"{module}.py").write_text(textwrap.dedent(code), encoding="utf-8")
+        info = self.folder / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "entry_points.txt").write_text(
+            textwrap.dedent(entry_points).replace("MODULE", module), encoding="utf-8"
+        )
+        if metadata:
+            about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+            (info / "METADATA").write_text(about, encoding="utf-8")
+        return module
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """A folder for fake distributions; what is imported from it is forgotten when the test ends."""
+    before = set(sys.modules)
+    yield Shelf(tmp_path / "shelf", monkeypatch)
+    for name in set(sys.modules) - before:
+        if name.startswith("plugin_module_"):
+            del sys.modules[name]

@@ -301,3 +301,29 @@ def test_the_dice_of_the_policy_inside_are_the_schedulers(by_hand):
     hand.finish("a", OSError())
 
     assert 0 < hand.core.next_deadline() < 10.0
+
+
+def test_what_wraps_a_policy_hands_on_what_it_says_of_itself():
+    """A limit of time that is lost in a wrapper would have a job wait for hours for a budget."""
+
+    @attrs.frozen
+    class Hasty:
+        attempts_max: int = 4
+
+        def retry_after(self, failure, uniform):
+            return 0.5
+
+        def retry_if_result(self, value):
+            return value is None
+
+        def in_time(self, failure, delay):
+            return delay <= 2.0
+
+    waits = Budgeted(Hasty(), RetryBudget(), "wait")
+    failure = Failure(1, OSError(), held={RetryBudget(): 1.5})
+
+    assert (4, True) == (waits.attempts_max, waits.retry_if_result(None))
+    assert [1.5, None] == [
+        waits.retry_after(attrs.evolve(failure, held={RetryBudget(): held}), None) for held in (1.5, 2.5)
+    ]
+    assert Budgeted(AT_ONCE, RetryBudget()).in_time(failure, 1e9)

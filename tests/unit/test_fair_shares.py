@@ -12,7 +12,9 @@ from scheduler._core.accounts import UNKNOWN
 from scheduler._core.fair_line import FairLine
 from scheduler._core.invariants import InvariantBroken, check
 from scheduler._core.job import Job, JobOptions
-from scheduler._core.shares import RESTING_MAX, Shares
+from scheduler._core.limits import Limit
+from scheduler._core.parking import Lots
+from scheduler._core.shares import BRIEF, RESTING_MAX, Shares
 from scheduler._core.states import CANCELLED, RUNNING
 from scheduler._errors import JobInterrupted, QueueFull
 
@@ -81,6 +83,69 @@ def test_a_tenant_of_which_nothing_is_known_is_taken_to_be_like_the_others(fair,
     hand.submit("b1", tenant="b")
 
     assert (0.0, 8.0) == had(hand, "b")
+
+
+@pytest.fixture
+def brief(fair, group):
+    """A core with four slots in which tenants a and b are known to have brief jobs, and a has 100 that wait."""
+    hand = fair(group("io", slots=4))
+    for name in ("a first", "b first"):
+        hand.submit(name, tenant=name[0])
+        hand.now += 0.0001
+        hand.finish(name)
+    for number in range(100):
+        hand.submit(f"a{number}", tenant="a")
+    return hand
+
+
+def test_brief_jobs_are_charged_when_they_have_ended(brief):
+    """Nobody minds who has a millisecond first, and a charge for each would cost more than the job."""
+    before = had(brief, "a")
+    for name in brief.names[2:6]:
+        brief.now += 0.0001
+        brief.finish(name)
+
+    assert {} == brief.core.shares.charges
+    assert (0.0, 4) == (before[1], len(brief.names[2:6]))
+    assert pytest.approx(before[0] + 0.0001 + 0.0002 + 0.0003 + 0.0004) == had(brief, "a")[0]
+
+
+def test_a_turn_of_brief_jobs_lasts_no_longer_than_what_is_brief(brief):
+    """A tenant that is served several times running must not be served for longer than anybody would notice."""
+    for number in range(100):
+        brief.submit(f"b{number}", tenant="b")
+    seconds = {"a": 0.0, "b": 0.0}
+    for number in range(150):
+        name = brief.names[2 + number]
+        brief.now += 0.0001
+        brief.finish(name)
+        seconds[name[0]] = had(brief, name[0])[0]
+        if number > 10:
+            assert abs(seconds["a"] - seconds["b"]) < 2 * BRIEF + 4 * 0.0004
+
+
+def test_a_brief_guess_that_was_far_too_low_is_found_by_looking_around(brief):
+    """A tenant whose jobs turn from microseconds to hours must not start one after the other meanwhile."""
+    for number in range(3):
+        brief.submit(f"b{number}", tenant="b")
+    brief.now += 1.0
+    brief.finish(brief.names[2])
+
+    assert "b0" == brief.names[-1]
+    assert had(brief, "a")[1] >= 2 * 3 * 1.0
+
+
+def test_a_tenants_priorities_hold_between_jobs_under_different_limits(fair):
+    """A tenant's own order is its own, whatever limits its jobs are under."""
+    hand = fair(limits=[Limit(tag="io", concurrency=2)])
+    hand.submit("run", tenant="a")
+    for name, priority, tags in (("late", 30, ()), ("soon", 10, ("io",)), ("next", 20, ()), ("first", 0, ())):
+        hand.submit(name, tenant="a", priority=priority, tags=tags)
+    for _ in range(4):
+        hand.now += 1.0
+        hand.finish(hand.names[-1])
+
+    assert ["run", "first", "soon", "next", "late"] == hand.names
 
 
 def test_a_failed_attempt_is_charged(fair):
@@ -333,30 +398,49 @@ def test_a_newcomer_that_is_turned_away_leaves_no_account_for_ever(fair):
     assert 1 == len(hand.core.shares)
 
 
+def test_a_stranger_that_a_shedding_queue_turns_away_leaves_no_account_for_ever(fair):
+    """It was asked for its weight, and must be forgotten all the same."""
+    hand = fair(capacity=1, admission=ShedLowest())
+    for name in ("run", "wait"):
+        hand.submit(name, tenant="a")
+    for number in range(50):
+        with pytest.raises(QueueFull):
+            hand.submit(f"s{number}", tenant=f"stranger {number}", priority=40)
+
+    assert 1 == len(hand.core.shares)
+
+
 # Memory
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_hundred_thousand_tenants_that_came_and_went_are_forgotten(fair):
     """A tenant may be a customer, and a service lives longer than its customers stay."""
     hand = fair(observed=False)
-    line = hand.core.queue.line(tuple(hand.core.pools.groups.values()))
+    queue, groups = hand.core.queue, tuple(hand.core.pools.groups.values())
     for number in range(100_000):
         hand.now += 0.001
+        line = queue.line(groups, (), str(number))
         slot = hand.core.submit(Job(JobOptions(tenant=str(number)), line), hand.now)
         hand.now += 0.001
         hand.core.finish(slot, None, None, hand.now)
         hand.core.refill(slot, hand.now)
 
-    assert (True, True) == (len(hand.core.shares) <= 4, len(line.flows) <= 4)
+    assert (True, True) == (len(hand.core.shares) <= 4, len(line.bundle.known) <= 4)
 
 
+@pytest.mark.usefixtures("untraced")
 def test_tenants_that_others_have_not_caught_up_with_are_forgotten_beyond_a_bound(fair):
     """With an endless stream of new tenants the line never gets on, and memory must be bounded all the same."""
     hand = fair(observed=False, capacity=10**6)
-    line = hand.core.queue.line(tuple(hand.core.pools.groups.values()))
-    slot = hand.core.submit(Job(JobOptions(tenant="first"), line), hand.now)
+    queue, groups = hand.core.queue, tuple(hand.core.pools.groups.values())
+
+    def submit(tenant):
+        return hand.core.submit(Job(JobOptions(tenant=tenant), queue.line(groups, (), tenant)), hand.now)
+
+    slot = submit("first")
     for number in range(3 * RESTING_MAX):
-        hand.core.submit(Job(JobOptions(tenant=str(number)), line), hand.now)
+        submit(str(number))
     for _ in range(3 * RESTING_MAX):
         hand.now += 1.0
         hand.core.finish(slot, None, None, hand.now)
@@ -380,35 +464,45 @@ def test_a_tenant_that_still_owes_is_not_forgotten(fair, group):
 # The heap
 
 
-def a_job(tenant, arrival, key=20):
-    job = Job(JobOptions(tenant=tenant), None)
-    job.key, job.arrival = key, arrival
-    return job
+class Hand:
+    """A fair line by itself, and what its jobs need of a core."""
+
+    def __init__(self, weights=None):
+        turn = SimpleNamespace(now=0.0, dirty=False, running=lambda: iter(self.runs))
+        self.runs = []
+        self.shares = Shares(turn, lambda job: (weights or {}).get(job.tenant, 1.0))
+        self.line = FairLine((), Lots((), turn), self.shares)
+
+    def push(self, tenant, arrival, key=20):
+        """Let a job wait."""
+        job = Job(JobOptions(tenant=tenant, priority=key), self.line.line((), tenant))
+        job.key, job.arrival, job.waiting_since = key, arrival, float(arrival)
+        job.line.push(job)
 
 
 def test_entries_out_of_date_never_outnumber_those_that_count():
     """A tenant whose guess is always too high gets an entry with every job that ends."""
-    shares = Shares(SimpleNamespace(now=0.0), lambda _: 1.0)
-    line = FairLine((), shares)
+    hand = Hand()
     for number in range(20_000):
-        line.push(a_job("ab"[number % 2], number))
+        hand.push("ab"[number % 2], number)
+    hand.shares.guess = 1.0
     for number in range(9_000):
-        job = line.pop()
-        job.state = RUNNING
-        shares.began(job, float(number))
-        shares.ended(job, number + 0.001)
+        job = hand.line.pop()
+        job.state, job.started_at = RUNNING, float(number)
+        hand.shares.began(job, float(number))
+        hand.shares.ended(job, number + 0.01)
 
-    assert len(line._heap) <= 100
+    assert len(hand.line.open._heap) <= 100
 
 
 def test_walking_shows_tenants_in_turn():
     """Whoever reports what waits should report it as it will happen if every guess holds."""
-    line = FairLine((), Shares(SimpleNamespace(now=0.0), lambda job: 2.0 if job.tenant == "a" else 1.0))
+    hand = Hand(weights={"a": 2.0})
     for arrival, tenant in enumerate("aaaabb"):
-        line.push(a_job(tenant, arrival))
+        hand.push(tenant, arrival)
 
-    assert ["a", "b", "a", "a", "b", "a"] == [job.tenant for job in line]
-    assert 5 == line.worst().arrival
+    assert ["a", "b", "a", "a", "b", "a"] == [job.tenant for job in hand.line]
+    assert 5 == hand.line.worst().arrival
 
 
 # After an interrupt
@@ -439,13 +533,10 @@ def test_torn_accounts_are_made_anew_from_where_jobs_are(fair, group):
 
 def a_fair_line(*jobs, weights=None):
     """Return a line in which these jobs, (tenant, key) each, wait."""
-    shares = Shares(SimpleNamespace(now=0.0), lambda job: (weights or {}).get(job.tenant, 1.0))
-    line = FairLine((), shares)
+    hand = Hand(weights)
     for arrival, (tenant, key) in enumerate(jobs):
-        job = Job(JobOptions(tenant=tenant, priority=key), line)
-        job.key, job.arrival, job.waiting_since = key, arrival, float(arrival)
-        line.push(job)
-    return line
+        hand.push(tenant, arrival, key)
+    return hand.line
 
 
 @given(

@@ -13,12 +13,13 @@ from scheduler._core.shares import Shares
 from scheduler._core.states import CANCELLED, RUNNING
 
 
-def fair_line(groups):
-    """Return a line of one tenant's jobs, which is as good as any other."""
-    return FairLine(groups, Shares(SimpleNamespace(now=0.0), lambda _: 1.0))
+def a_flow(groups):
+    """Return the line of one tenant's jobs, which is as good as any other."""
+    turn = SimpleNamespace(now=0.0, dirty=False, running=lambda: iter(()))
+    return FairLine(groups, Lots((), turn), Shares(turn, lambda _: 1.0)).line((), "a")
 
 
-LINES = pytest.mark.parametrize("line_type", [LevelLine, KeyLine, fair_line])
+LINES = pytest.mark.parametrize("line_type", [LevelLine, KeyLine, a_flow])
 
 
 def a_job(key, arrival):

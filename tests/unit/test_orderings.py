@@ -2,6 +2,7 @@
 
 from itertools import permutations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,6 +91,7 @@ def test_jobs_without_a_deadline_are_due_after_the_patience(ages, patience):
     assert sorted(jobs, key=lambda job: (due(job), job.id)) == sorted(jobs, key=lambda job: job.started_at)
 
 
+@pytest.mark.usefixtures("untraced")
 @given(
     run_times=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 32)), min_size=30, max_size=120),
     weights=st.tuples(*[st.sampled_from([0.5, 1.0, 3.0])] * 3),

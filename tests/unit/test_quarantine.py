@@ -39,6 +39,21 @@ def test_a_pool_is_quarantined_when_too_few_of_its_slots_are_left(hang):
     ]
 
 
+def test_a_pool_that_somebody_cordoned_comes_back_from_quarantine_cordoned(hang):
+    """An operator's word holds until the operator takes it back, whatever hung meanwhile."""
+    hand = hang(replacements_max=0)
+    for number in range(4):
+        hand.submit(f"{number}", run_timeout=1.0)
+    hand.core.cordon(hand.pool("io-1"), hand.now)
+    hand.advance(1.0)
+    hand.advance(2.0)
+    quarantined = states(hand)
+    for number in range(4):
+        hand.finish(f"{number}")
+
+    assert ({"io-1": "QUARANTINED"}, {"io-1": "CORDONED"}) == (quarantined, states(hand))
+
+
 @pytest.mark.parametrize(("share", "stuck", "state"), [(1.0, 1, "QUARANTINED"), (0.0, 4, "ACCEPTING")])
 def test_the_share_is_the_users(hang, share, stuck, state):
     """From "one that hangs is too many" to "never"."""
