@@ -89,11 +89,15 @@ def _breakers(given: Any, groups: set[str]) -> tuple[CircuitBreaker, ...]:
             )
         if breaker.group is not None and breaker.group not in groups:
             known = ", ".join(map(repr, sorted(groups)))
-            raise ValueError(f"{breaker!r}: there is no group {breaker.group!r}; this scheduler has {known}")
+            raise ValueError(
+                f"breakers= names the group {breaker.group!r}, and there is none; this scheduler has {known}"
+            )
     whose = [breaker.whose for breaker in breakers]
     for words in whose:
         if whose.count(words) > 1:
-            raise ValueError(f"two breakers watch {words}; give one, for each attempt has one verdict")
+            raise ValueError(
+                f"breakers= has two that watch {words}; give one, for each attempt has one verdict"
+            )
     return breakers
 
 

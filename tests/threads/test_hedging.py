@@ -14,10 +14,9 @@ EAGER = Hedge(quantile=0.5, samples_min=3, budget=RetryBudget(name="eager", rese
 
 def warmed(scheduler, **options):
     """Return a submitter whose jobs are hedged at once, nearly: some have run in no time."""
-    submitter = scheduler.with_options(hedge=EAGER, **options)
-    for handle in [submitter.submit(int) for _ in range(5)]:
+    for handle in [scheduler.submit(int) for _ in range(5)]:
         handle.result()
-    return submitter
+    return scheduler.with_options(hedge=EAGER, **options)
 
 
 def test_the_hedge_answers_for_an_attempt_that_hangs(open_scheduler):
@@ -91,7 +90,7 @@ def test_coroutines_are_hedged_and_the_loser_is_cancelled(open_scheduler, wins):
         finally:
             ended.append(number)
 
-    for handle in [submitter.submit(quick) for _ in range(5)]:
+    for handle in [scheduler.submit(quick) for _ in range(5)]:
         handle.result(timeout=20)
     assert wins == submitter.submit(work).result(timeout=20)
     while scheduler.pools()[0].in_use:

@@ -66,8 +66,12 @@ def test_a_bad_breaker_is_told_what_is_wrong(given, error, message):
     [
         (a_breaker(), TypeError, r"breakers= must be a list of CircuitBreaker\(...\) values"),
         ([7], TypeError, r"must be a list of CircuitBreaker\(...\) values, not \[7\]"),
-        ([a_breaker(), a_breaker(probes=5)], ValueError, "two breakers watch tag 'io'"),
-        ([a_breaker(tag=None, group="oi")], ValueError, "no group 'oi'; this scheduler has 'thread'"),
+        ([a_breaker(), a_breaker(probes=5)], ValueError, "breakers= has two that watch tag 'io'"),
+        (
+            [a_breaker(tag=None, group="oi")],
+            ValueError,
+            "names the group 'oi', and there is none; this scheduler has 'thread'",
+        ),
     ],
 )
 def test_breakers_that_make_no_sense_together_are_refused(given, error, message):
