@@ -321,7 +321,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "command": command_help,
     "command plugins": lambda: command_help("plugins"),
     "names": name_table,
-    "signatures of policies": lambda: signatures(*_values(policies, "key", "admit", "choose", "retry_after")),
+    "signatures of policies": lambda: signatures(
+        *_values(policies, "key", "admit", "choose", "retry_after"),
+        *(policies.CircuitBreaker, policies.Hedge, policies.RetryBudget),
+    ),
     "signatures of pools": lambda: signatures(*_values(pools, "open")),
     "signatures of scheduler": lambda: signatures(scheduler.PoolGroup),
     **{

@@ -29,6 +29,8 @@ from .backoff import (
     PolynomialBackoff,
     ScheduleBackoff,
 )
+from .breaker import CircuitBreaker, WithBreaker
+from .budget import Budgeted, RetryBudget
 from .contracts import (
     Admission,
     AdmissionPolicy,
@@ -47,6 +49,7 @@ from .contracts import (
     Uniform,
     Window,
 )
+from .hedge import Hedge
 from .ordering import Aging, EarliestDeadline, FairShare, StrictPriority
 from .plugins import PluginError, load
 from .retry import FirstMatch, NoRetry
@@ -63,7 +66,9 @@ __all__ = [
     "Affinity",
     "Aging",
     "Block",
+    "Budgeted",
     "CallerRuns",
+    "CircuitBreaker",
     "CoDel",
     "DecorrelatedJitter",
     "EarliestDeadline",
@@ -75,6 +80,7 @@ __all__ = [
     "FirstMatch",
     "FixedBackoff",
     "FixedPools",
+    "Hedge",
     "HonourRetryAfter",
     "JobView",
     "LeastLoaded",
@@ -90,6 +96,7 @@ __all__ = [
     "QueueDelay",
     "QueueView",
     "Reject",
+    "RetryBudget",
     "RetryPolicy",
     "RoundRobin",
     "RoutingPolicy",
@@ -103,6 +110,7 @@ __all__ = [
     "TwoRandomChoices",
     "Uniform",
     "Window",
+    "WithBreaker",
     "from_tenacity",
     "like_stamina",
     "load",

@@ -125,6 +125,11 @@ def error_kinds(
         )
 
 
+def error_types(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Check that `value` is a tuple of exception classes."""
+    error_kinds(instance, attribute, value, functions=False)
+
+
 def is_finite(value: float) -> bool:
     """Return whether `value` is finite as a float; an integer may be too large for one."""
     try:

@@ -26,7 +26,11 @@ for _package in (_policies, _pools):
 from ._clock import Clock, SystemClock, VirtualClock
 from ._core.decisions import Decision, Explanation
 from ._core.events import (
+    BreakerClosed,
+    BreakerHalfOpened,
+    BreakerOpened,
     Event,
+    JobHedged,
     JobOverdue,
     JobProgressed,
     JobRejected,
@@ -42,6 +46,7 @@ from ._core.events import (
     PoolQuarantined,
     PoolStopped,
     PoolUncordoned,
+    RetryRefused,
     ScalingDecided,
     ScalingMeasured,
     SchedulerClosing,
@@ -54,10 +59,11 @@ from ._core.job import Attempt, Priority
 from ._core.limits import Limit
 from ._core.standing import Standing
 from ._core.states import JobState, PoolState
-from ._core.statistics import Histogram, PoolStatistics, Statistics
+from ._core.statistics import BreakerStatistics, BudgetStatistics, Histogram, PoolStatistics, Statistics
 from ._current import CurrentJob, JobLogFilter, current_job
 from ._dead_letters import DeadLetters
 from ._errors import (
+    BreakerOpen,
     CancelledFromWithin,
     ConfigError,
     DeadlineExceeded,
@@ -69,6 +75,7 @@ from ._errors import (
     QueueFull,
     QueueTimeout,
     ResultRejected,
+    RetryBudgetExhausted,
     RunTimeout,
     SchedulerClosed,
     SchedulerError,
@@ -84,6 +91,12 @@ from ._submitter import Submitter
 
 __all__ = [
     "Attempt",
+    "BreakerClosed",
+    "BreakerHalfOpened",
+    "BreakerOpen",
+    "BreakerOpened",
+    "BreakerStatistics",
+    "BudgetStatistics",
     "CancelledFromWithin",
     "Clock",
     "ConfigError",
@@ -98,6 +111,7 @@ __all__ = [
     "Explanation",
     "Histogram",
     "JobHandle",
+    "JobHedged",
     "JobInterrupted",
     "JobLogFilter",
     "JobOverdue",
@@ -128,6 +142,8 @@ __all__ = [
     "QueueFull",
     "QueueTimeout",
     "ResultRejected",
+    "RetryBudgetExhausted",
+    "RetryRefused",
     "RunTimeout",
     "ScalingDecided",
     "ScalingMeasured",

@@ -42,7 +42,7 @@ from ._errors import (
     WorkerDied,
     WouldDeadlock,
 )
-from ._handle import JobHandle
+from ._handle import Again, JobHandle
 from ._judging import judged, judges
 from ._keyed import Keyed, Take
 from ._turn import INSIDE, INSIDE_TORN, OUTSIDE, reentered
@@ -50,7 +50,7 @@ from ._turn import INSIDE, INSIDE_TORN, OUTSIDE, reentered
 _BLOCK = Admission.BLOCK  # see `_core.states` on the price of looking a member up
 
 #: The frame of ours in a traceback, where the call ran in this process.
-_RUN = JobHandle.run.__code__
+_RUNS = (JobHandle.run.__code__, Again.run.__code__)
 
 
 class Driver(Keyed):
@@ -214,7 +214,7 @@ class Driver(Keyed):
         if isinstance(error, AsyncioCancelled) and slot.pool.group.coroutines:
             return self._blame_cancel(error, slot)
         traceback = error.__traceback__
-        if traceback is not None and (traceback.tb_frame.f_code is _RUN or slot.pool.group.coroutines):
+        if traceback is not None and (traceback.tb_frame.f_code in _RUNS or slot.pool.group.coroutines):
             # Drop the frame of ours; whatever the class makes of assignments.
             BaseException.with_traceback(error, traceback.tb_next)
         return error

@@ -85,6 +85,14 @@ class WorkerDied(SchedulerError):
     stderr: str = ""
 
 
+class RetryBudgetExhausted(SchedulerError):
+    """No further attempt was made because the retry budget was empty; the cause of the job's own last error."""
+
+
+class BreakerOpen(SchedulerError):
+    """A circuit breaker was open: the job did not run, or no further attempt was made (then the cause of its error)."""
+
+
 class PoolBroken(SchedulerError, BrokenExecutor):
     """A pool can run nothing any more, for example because its initializer raised."""
 

@@ -51,7 +51,9 @@ class DeadLetter:
     def options(self) -> dict[str, Any]:
         """What `with_options` takes to submit it as it was: priority, tags, limits, retry, tenant, key and so on."""
         options = {name: getattr(self._asked, name) for name in _OPTIONS}
-        if not self._asked.own_retry:  # it was the group's or the scheduler's, and whoever takes it decides anew
+        if (
+            not self._asked.own_retry
+        ):  # it was the group's or the scheduler's, and whoever takes it decides anew
             del options["retry"]
         return options
 

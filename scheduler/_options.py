@@ -12,6 +12,7 @@ import attrs
 
 from policies.checks import is_finite
 from policies.contracts import RetryPolicy
+from policies.hedge import Hedge
 from policies.retry import NoRetry
 
 from ._core.job import JobOptions
@@ -35,6 +36,7 @@ class Options(TypedDict, total=False):
     retry: RetryPolicy | None
     tenant: str | None
     affinity: str | None
+    hedge: Hedge | None
     name: str | None
     key: str | None
     on_conflict: Literal["join", "reject", "replace"]
@@ -59,6 +61,8 @@ def checked(base: JobOptions, given: Options) -> JobOptions:
     if "retry" in changes:
         changes["retry"] = check_retry(changes["retry"])
         changes["own_retry"] = True  # "never" is an answer too: no group overrides it
+    if changes.get("hedge") is not None and not isinstance(changes["hedge"], Hedge):
+        raise TypeError(f"hedge= must be a policies.Hedge or None, not {reprlib.repr(changes['hedge'])}")
     for name in ("tenant", "affinity", "name", "key"):
         if changes.get(name) is not None and not isinstance(changes[name], str):
             raise TypeError(f"{name}= must be a string or None, not {reprlib.repr(changes[name])}")

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 import attrs
 
+from policies.breaker import CircuitBreaker
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RetryPolicy, RoutingPolicy
 from pools.contract import PoolRecipe
 
@@ -66,7 +67,8 @@ class Scheduler(Submitter):
     `capacity` bounds the jobs that wait (default 1,048,576); `admission` says what happens beyond
     (default `Block`), `ordering` who goes first (`StrictPriority`), `routing` which pool of a group
     (`Pack` where the group scales, else `LeastLoaded`), `retry` what happens to failures of jobs and groups without a policy of their own (`NoRetry`),
-    `limits` how many jobs of a tenant or tag may run at once or start a second (`Limit`; none).
+    `limits` how many jobs of a tenant or tag may run at once or start a second (`Limit`; none),
+    `breakers` which jobs are to be left alone while too many attempts fail (`CircuitBreaker`; none),
     `dead_letters` how many failed jobs are kept with their calls (`DeadLetters`; none).
     `seed` fixes the dice.
     `check_invariants` checks the whole state in every eventful turn: slow, for debugging.
@@ -85,6 +87,7 @@ class Scheduler(Submitter):
         routing: RoutingPolicy | None = None,
         retry: RetryPolicy | None = None,
         limits: Iterable[Limit] = (),
+        breakers: Iterable[CircuitBreaker] = (),
         name: str | None = None,
         clock: Clock | None = None,
         seed: int | None = None,
@@ -105,6 +108,7 @@ class Scheduler(Submitter):
                 routing=routing,
                 seed=seed,
                 limits=limits,
+                breakers=breakers,
             ),
             SystemClock() if clock is None else clock,
             {group.name: group.pool for group in pool_groups},

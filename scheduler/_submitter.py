@@ -156,7 +156,8 @@ class Submitter(Executor):
         `priority` (lower is sooner), `tags` (a group must offer all of them), `run_timeout` (bounds
         one attempt's run), `queue_timeout` (the wait before the first start), `deadline` (everything
         from submit to settle), `delay` (postpones the first start), `retry` (a policy; `NoRetry()` or None: never), `tenant`,
-        `affinity` (the key of `policies.Affinity`), `name`; `key` and `on_conflict` ("join", "reject" or
+        `affinity` (the key of `policies.Affinity`), `hedge` (a `policies.Hedge`, for jobs that may run twice),
+        `name`; `key` and `on_conflict` ("join", "reject" or
         "replace"): what is done when a job of that key is alive. All durations are seconds. Raises NoEligiblePool
         when no group offers the tags. Cost: 10 µs; keep the submitter.
         """

@@ -161,6 +161,8 @@ class Turns(ABC):
     def conclude(self) -> Left:
         """End a turn, still under the lock; the caller swaps what was left for what is returned."""
         core = self.core
+        if core.lots.failing:
+            core.fail_held(core.now)
         if core.left.events:
             self.observers.put(core.left.events)
             core.left.events = []
@@ -192,6 +194,8 @@ class Turns(ABC):
             left.handing = slot, job
             self.begin(slot, job)
             left.starts.pop()
+        while left.hedges:
+            self.begin(*left.hedges.pop())
         while left.stops:
             self._stop(*left.stops[-1])
             left.stops.pop()
@@ -231,7 +235,7 @@ class Turns(ABC):
     def open(self, pool: PoolRecord) -> None:
         """Make a pool real that is on the books: `Opening`."""
 
-    def begin(self, slot: Slot, job: Job) -> None:
+    def begin(self, slot: Slot, job: Any) -> None:
         """Hand the job of a slot that was just bound to its pool, and come back to the job that called, if any."""
         outer = local.slot
         slot.pool.runner.run(slot.index, job)

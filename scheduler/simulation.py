@@ -13,6 +13,7 @@ from typing import Any, Self, Unpack
 
 import attrs
 
+from policies.breaker import CircuitBreaker
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RetryPolicy, RoutingPolicy
 from pools.contract import PoolRecipe
 
@@ -40,6 +41,12 @@ _FINISH, _ACTION, _ARRIVAL = 0, 1, 2
 #: What only a real scheduler has: the same file serves both.
 _ONLY_REAL = ("check_invariants", "clock", "dead_letters", "name")
 
+#: How many of a job's attempts fail, or a function of an attempt's number that says whether it does.
+Fails = int | Callable[[int], bool]
+
+#: Seconds that an attempt runs, or a function that says so of each.
+RunTime = float | Callable[[], float]
+
 
 class SimulatedFailure(Exception):
     """The error of a simulated attempt that was told to fail."""
@@ -50,11 +57,11 @@ class SimulatedJob(Job):
 
     __slots__ = ("fails", "joined", "run_time")
 
-    def __init__(self, options: JobOptions, line: Line, run_time: float, fails: int) -> None:
+    def __init__(self, options: JobOptions, line: Line, run_time: RunTime, fails: Fails) -> None:
         super().__init__(options, line)
-        #: Seconds one attempt takes.
+        #: Seconds one attempt takes, or what says of each how many.
         self.run_time = run_time
-        #: How many attempts fail before one succeeds.
+        #: How many attempts fail before one succeeds, or what says of each whether it fails.
         self.fails = fails
         #: The living job of its key that it joined when it arrived; it is then none of its own.
         self.joined: SimulatedJob | None = None
@@ -93,6 +100,7 @@ class Simulator:
         routing: RoutingPolicy | None = None,
         retry: RetryPolicy | None = None,
         limits: Iterable[Limit] = (),
+        breakers: Iterable[CircuitBreaker] = (),
         seed: int = 0,
         check_every: int = 0,
         start_up: float | Callable[[str], float | None] = 0.0,
@@ -107,6 +115,7 @@ class Simulator:
             routing=routing,
             seed=seed,
             limits=limits,
+            breakers=breakers,
         )
         self.now = 0.0
         self._options = JobOptions(retry=check_retry(retry))
@@ -129,13 +138,14 @@ class Simulator:
     # What happens, and when
 
     def submit(
-        self, run_time: float, *, at: float | None = None, fails: int = 0, **options: Unpack[Options]
+        self, run_time: RunTime, *, at: float | None = None, fails: Fails = 0, **options: Unpack[Options]
     ) -> SimulatedJob:
         """Let a job arrive at time `at` (default: now) and run for `run_time` seconds an attempt.
 
-        Its first `fails` attempts fail. Raises what `Scheduler.with_options` raises for bad options.
+        A `run_time` that is a function is called for each attempt. Its first `fails` attempts fail, or those of which ``fails(attempt)`` says so when they end. Raises what `Scheduler.with_options` raises for bad options.
         """
-        check_seconds("run_time", run_time)
+        if not callable(run_time):
+            check_seconds("run_time", run_time)
         settings = checked(self._options, options)
         job = SimulatedJob(settings, self._line(settings), run_time, fails)
         self._push(self._moment(at), _ARRIVAL, (job, None))
@@ -328,7 +338,7 @@ class Simulator:
 
     def _start(self, slot: Slot, job: Any, now: float) -> None:
         self._number += 1
-        run_time = job.run_time
+        run_time = job.run_time() if callable(job.run_time) else job.run_time
         if self._slowdown is not None:
             run_time *= self._slowdown(sum(pool.in_use for pool in slot.pool.group.pools))
         heappush(self._heap, (now + run_time, _FINISH, self._number, (slot, job, job.attempt)))
@@ -352,7 +362,8 @@ class Simulator:
         slot, job, attempt = ended
         if slot.job is not job or slot.attempt != attempt:
             return  # it was interrupted before
-        error = SimulatedFailure(f"attempt {attempt} failed") if attempt <= job.fails else None
+        fails = job.fails(attempt) if callable(job.fails) else attempt <= job.fails
+        error = SimulatedFailure(f"attempt {attempt} failed") if fails else None
         self.core.finish(slot, None, error, now)
         self._refill(slot, now)
 
@@ -363,13 +374,17 @@ class Simulator:
 
     def _after_turn(self) -> None:
         core = self.core
-        core.dirty = False
+        if core.lots.failing:
+            core.fail_held(self.now)
+        core.dirty = bool(core.lots.failing)
         left, core.left = core.left, Left()
         for slot in left.starts:
             self._start(slot, slot.job, self.now)
         for job in left.admitted:
             if not job.id:  # the one beside which it stood has left the door
                 self._push(self.now, _ARRIVAL, (job, None))
+        for slot, job in left.hedges:
+            self._start(slot, job, self.now)
         for pool in left.opens:
             self._open(pool)
         for event in map(worded, left.events):

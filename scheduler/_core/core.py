@@ -46,6 +46,7 @@ class Core(Duplicates):
         if job.state is RUNNING and job.slot is not None:
             job.slot.interrupted = reason
             self._stop(job)
+            self.drop_hedge(job, reason)
             return True
         return self.cancel(job, now, JobInterrupted(f"job {job.id} was interrupted: {reason}"))
 
@@ -74,6 +75,8 @@ class Core(Duplicates):
         """Return when `advance` is needed next, infinity if never."""
         when = min(self.timers.next_deadline(), self.next_look(), self.next_stuck(), self.next_shed())
         if self.lots.limits:
+            if self.lots.failing:
+                return self.now
             when = min(when, self.lots.next_token())
             if self.gate.door:
                 when = min(when, self.next_at_door())
@@ -113,6 +116,11 @@ class Core(Duplicates):
             self.dirty = True
             if kind is TimerKind.QUEUE_TIMEOUT:
                 return
+        if kind is TimerKind.BACKOFF and job.extra is not None and job.extra.owes:
+            held = self.retrier.pay(job, now)
+            if held:
+                self.arm(now + held, TimerKind.BACKOFF, job)
+                return
         if kind is TimerKind.DELAY or kind is TimerKind.BACKOFF:
             self.come_due(job, kind, now)
         elif kind is TimerKind.QUEUE_TIMEOUT:
@@ -127,6 +135,8 @@ class Core(Duplicates):
             )
         elif kind is TimerKind.RUN_TIMEOUT:
             self._run_timeout(job, now)
+        elif kind is TimerKind.HEDGE:
+            self.hedge(job, now)
         else:
             expired = self.expired(job)
             if job.state is RUNNING:
@@ -147,6 +157,9 @@ class Core(Duplicates):
             )
         )
         asked = place.interrupted is not None
+        if self.lots.breakers and not asked:
+            self.lots.judge(job, error, now, returned=False)
+            self.lots.look(job.line)
         delay = None if asked else self.retry_delay(job, place, error, now)
         self._outlive(job, error, now)
         if delay is not None:
@@ -260,11 +273,15 @@ class Core(Duplicates):
             retries=ledger.retries,
             late=ledger.late,
             recalled=ledger.recalled,
+            hedges=ledger.hedges,
+            hedges_won=ledger.hedges_won,
             limited=self.lots.limited(now),
             capacity=self.queue.capacity,
             waits=MappingProxyType(waits),
             run_times=MappingProxyType(run_times),
             pools=self.pool_statistics(),
+            budgets=self.budgets.statistics(now),
+            breakers=tuple(record.statistics(now) for record in self.lots.breakers.values()),
         )
 
     def pool_statistics(self) -> tuple[PoolStatistics, ...]:
@@ -305,7 +322,7 @@ class Core(Duplicates):
         for pool in self.pools:
             for slot in pool.all_slots:
                 yield from slot.ahead
-                if slot.overdue:
+                if slot.job is not None and slot.job.slot is not slot:  # overdue, or a hedge
                     yield slot
         yield from (slot for slot in self.caller_slots if slot.overdue)
 

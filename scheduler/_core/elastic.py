@@ -286,6 +286,8 @@ class Elastic(Quarantine):
             f"{group.capacity_pools()} pools (at least {group.min_pools}, {most}), "
             f"{in_use} of {slots} slots in use, scaled {scales}"
         )
+        for record in self.lots.breakers_at(group):
+            standing += f"; {record.says(now)}" if record.says(now) else ""
         return Explanation(time=now, group=group.name, decisions=tuple(group.decisions), now=standing)
 
 

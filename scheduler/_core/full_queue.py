@@ -37,6 +37,8 @@ class FullQueue(MainPath):
                 self.arm(now + options.deadline, TimerKind.DEADLINE, job)
             self._start(job, slot, now)
             self.caller_slots[slot] = job
+            if self.lots.woken:  # it took one token of two, and who was parked may have the other
+                self.meet(now)
             return slot
         if verdict is Admission.SHED_LOWEST:
             job.waiting_since = now

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from .breakers import Phase
 from .bundle import Bundle
 from .core import Core
 from .job import Job
 from .limits import LimitRecord
+from .pool_table import Slot
 from .states import BACKING_OFF, DELAYED, RUNNING, WAITING, PoolState
 from .timers import TimerKind
 
@@ -91,12 +93,16 @@ def i3_free_counts(core: Core) -> None:
 
 
 def i4_attempts(core: Core) -> None:
-    """Attempts of a job are numbered without gaps, and the current one is the last."""
+    """Attempts of a job are numbered without gaps, the current one is the last, and a hedge is of that one."""
     for job in core.alive():
         history = job.extra.history if job.extra is not None else []
         numbers = [attempt.number for attempt in history]
         expected = list(range(1, job.attempt + (job.state is not RUNNING)))
         _require(numbers == expected, "I4", f"job {job.id} is {job.state.name} and has attempts {numbers}")
+        hedge = None if job.extra is None else job.extra.hedge
+        if hedge is not None:
+            one = job.state is RUNNING and hedge is not job.slot and hedge.job is job
+            _require(one and hedge.attempt == job.attempt, "I4", f"job {job.id} has a hedge of nothing")
 
 
 def i6_still_pools(core: Core) -> None:
@@ -116,8 +122,8 @@ def i7_work_conservation(core: Core) -> None:
     """No job whose limits have room waits while an accepting pool that may take it has a free slot."""
     if core.paused:
         return
-    for line in core.queue.every_line():
-        if len(line) and not (line.limits and line.where.record is not None):  # those see I16
+    for line in core.queue.every_line():  # who is parked at a limit or a breaker sees I16
+        if len(line) and not (line.limits and line.where.record is not None):
             _require(not core.dispatcher.has_slot(line), "I7", "a job waits beside a free slot")
     for job in core.gate.door:
         startable = (
@@ -237,6 +243,29 @@ def _parked(core: Core, bundle: Bundle) -> None:
         _require(bool(ahead), "I16", f"job {line.peek().id} is parked at {record.whose}, which has room")
 
 
+def i17_breakers(core: Core) -> None:
+    """A breaker counts what it has seen, and nothing has started under one since it opened until its time came."""
+    for record in core.lots.breakers.values():
+        breaker, calls = record.breaker, len(record.seen)
+        _require(record.failed == sum(record.seen), "I17", f"{record.whose} miscounts its failures")
+        most = breaker.probes if record.phase is Phase.HALF_OPEN else breaker.window
+        _require(calls <= most, "I17", f"{record.whose} remembers {calls} attempts")
+        if record.phase is not Phase.OPEN:
+            _require(record.ready_at <= core.now, "I17", f"{record.whose} lets through only later")
+            continue
+        _require(calls == 0, "I17", f"{record.whose} is open and goes on counting")
+        for job in core.running():
+            late = record in job.line.limits and job.started_at > record.since
+            _require(
+                not late or _lay_ahead(job), "I17", f"job {job.id} started under the open {record.whose}"
+            )
+
+
+def _lay_ahead(job: Job) -> bool:
+    """Whether a job may have lain ahead in its slot: then it took its room when it was laid there."""
+    return isinstance(job.slot, Slot) and job.slot.pool.group.prefetch > 0
+
+
 #: In the order of their numbers.
 INVARIANTS: tuple[Callable[[Core], None], ...] = (
     i1_one_place,
@@ -253,6 +282,7 @@ INVARIANTS: tuple[Callable[[Core], None], ...] = (
     i10_limits,
     i11_capacity,
     i16_limits,
+    i17_breakers,
 )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from policies.budget import RetryBudget
 from policies.contracts import RetryPolicy, RoutingPolicy, ScalingPolicy
 
 from .job import Job, Line
@@ -72,7 +73,8 @@ class Slot:
     @property
     def overdue(self) -> bool:
         """Whether the call bound here has outlived its attempt."""
-        return self.job is not None and self.job.slot is not self
+        job = self.job
+        return job is not None and job.slot is not self and (job.extra is None or job.extra.hedge is not self)
 
 
 @attrs.define(eq=False)
@@ -173,6 +175,8 @@ class GroupRecord:
     routing: RoutingPolicy | None = None
     #: Decides on failures here of jobs without a policy of their own; None: as the scheduler's does.
     retry: RetryPolicy | None = None
+    #: What the first attempts of such jobs pay into.
+    budgets: tuple[RetryBudget, ...] = ()
     #: Seconds in which run times fade that the routing policy looks at; None if it does not.
     decay: float | None = None
     pools: list[PoolRecord] = attrs.Factory(list)

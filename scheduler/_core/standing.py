@@ -61,7 +61,10 @@ def _why_elsewhere(core: Core, job: Job, now: float) -> str:
     kind = TimerKind.DELAY if job.state is DELAYED else TimerKind.BACKOFF
     left = next((timer.when - now for timer in core.timers if timer.job is job and timer.kind is kind), 0.0)
     if job.state is BACKING_OFF:
-        return f"attempt {job.attempt} failed, and the next one is {_s(left)} away"
+        owes = () if job.extra is None else job.extra.owes
+        waits = " and ".join(guard.whose for guard in owes)
+        waits = f": it waits for {waits}, which is asked again then" if waits else ""
+        return f"attempt {job.attempt} failed, and the next one is {_s(left)} away{waits}"
     return f"its delay is over in {_s(left)}"
 
 

@@ -12,7 +12,9 @@ from policies import (
     Affinity,
     Aging,
     Block,
+    Budgeted,
     CallerRuns,
+    CircuitBreaker,
     CoDel,
     DecorrelatedJitter,
     EarliestDeadline,
@@ -32,6 +34,7 @@ from policies import (
     PolynomialBackoff,
     QueueDelay,
     Reject,
+    RetryBudget,
     RoundRobin,
     ScheduleBackoff,
     ShedLowest,
@@ -39,6 +42,7 @@ from policies import (
     StrictPriority,
     TargetUtilization,
     TwoRandomChoices,
+    WithBreaker,
 )
 from policies.testing import (
     check_admission_policy,
@@ -123,6 +127,11 @@ RETRIES = [
     ),
     HonourRetryAfter(ExponentialBackoff(attempts_max=20_000, elapsed_max=3600), by_cause=True, ceiling=1000),
     HonourRetryAfter(FirstMatch({OSError: HonourRetryAfter(ScheduleBackoff([0]))}, otherwise=FixedBackoff())),
+    Budgeted(ExponentialBackoff(attempts_max=20_000), RetryBudget()),
+    Budgeted(
+        Budgeted(FixedBackoff(), RetryBudget(name="a", ratio=0)), RetryBudget(name="b"), when_empty="wait"
+    ),
+    WithBreaker(FixedBackoff(), CircuitBreaker(tag="api", fail_on=(OSError, ValueError)), when_open="wait"),
 ]
 
 seconds = st.floats(0, 1e12, allow_subnormal=False) | st.integers(0, 10**9)
