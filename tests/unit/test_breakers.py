@@ -51,7 +51,7 @@ def saw(record, now, *verdicts):
         ({"tag": "a", "open_for": 0}, ValueError, "open_for=.*must be more than 0"),
         ({"tag": "a", "open_for": math.inf}, ValueError, "open_for=.*must be finite"),
         ({"tag": "a", "probes": 0}, ValueError, "probes=.*must be at least 1"),
-        ({"tag": "a", "when_open": "wait"}, ValueError, "must be 'park' or 'fail', not 'wait'"),
+        ({"tag": "a", "when_open": "wait"}, ValueError, "must be one of 'park', 'fail', not 'wait'"),
         ({"tag": "a", "fail_on": "OSError"}, TypeError, "fail_on=.*must be an exception class"),
     ],
 )
@@ -85,7 +85,7 @@ def test_breakers_that_make_no_sense_together_are_refused(given, error, message)
     [
         ((FixedBackoff, a_breaker()), TypeError, r"policy=.*method retry_after\(\)"),
         ((FixedBackoff(), "io"), TypeError, "breaker=.*must be a CircuitBreaker, not 'io'"),
-        ((FixedBackoff(), a_breaker(), "park"), ValueError, "must be 'fail' or 'wait', not 'park'"),
+        ((FixedBackoff(), a_breaker(), "park"), ValueError, "must be one of 'fail', 'wait', not 'park'"),
     ],
 )
 def test_a_breaker_is_put_around_a_policy_or_refused(arguments, error, message):

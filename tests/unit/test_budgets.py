@@ -40,7 +40,7 @@ def test_a_bad_budget_is_told_what_is_wrong(given, error, message):
     [
         ((FixedBackoff, RetryBudget()), TypeError, r"policy=.*method retry_after\(\)"),
         ((FixedBackoff(), 0.2), TypeError, "budget=.*must be a RetryBudget, not 0.2"),
-        ((FixedBackoff(), RetryBudget(), "park"), ValueError, "must be 'fail' or 'wait', not 'park'"),
+        ((FixedBackoff(), RetryBudget(), "park"), ValueError, "must be one of 'fail', 'wait', not 'park'"),
     ],
 )
 def test_a_budget_is_put_around_a_policy_or_refused(arguments, error, message):
@@ -327,3 +327,16 @@ def test_what_wraps_a_policy_hands_on_what_it_says_of_itself():
         waits.retry_after(attrs.evolve(failure, held={RetryBudget(): held}), None) for held in (1.5, 2.5)
     ]
     assert Budgeted(AT_ONCE, RetryBudget()).in_time(failure, 1e9)
+
+
+def test_first_attempts_pay_into_the_budget_of_their_groups_policy(by_hand, group):
+    """A group's policy asks its own budget, and nobody else would fill that."""
+    theirs, ours = RetryBudget(name="theirs"), RetryBudget(name="ours")
+    hand = by_hand(
+        group("io", slots=2, retry=Budgeted(FixedBackoff(), theirs), budgets=(theirs,)),
+    )
+    hand.submit("a", retry=Budgeted(FixedBackoff(), ours))
+    hand.submit("b", retry=Budgeted(FixedBackoff(), ours), own_retry=True)
+    paid = {budget.name: budget.deposited for budget in hand.core.statistics(hand.now).budgets}
+
+    assert {"theirs": 1, "ours": 1} == paid

@@ -100,8 +100,9 @@ def test_a_callable_whose_attributes_raise_has_a_name():
 
 def test_options_are_shown_as_they_were_given():
     """With which retry policy it failed is half of the story."""
-    with Scheduler(InlinePool(slots=1), dead_letters=1, retry=FixedBackoff(attempts_max=1)) as s:
-        s.with_options(priority=10**5000, key="k").submit(fail).exception()
+    policy = FixedBackoff(attempts_max=1)
+    with Scheduler(InlinePool(slots=1), dead_letters=1) as s:
+        s.with_options(priority=10**5000, key="k", retry=policy).submit(fail).exception()
         (letter,) = s.dead_letters
         options = json.loads(json.dumps(shown(letter)))["options"]
 
