@@ -84,7 +84,6 @@ def an_option_with_a_typo_is_an_error(scheduler: Scheduler) -> None:
     scheduler.with_options(on_conflict="merge")  # type: ignore[arg-type]
     scheduler.dead_letters.resubmit(7, priorty=1)  # type: ignore[call-arg]
     scheduler.with_options(retry=3)  # type: ignore[arg-type]
-    scheduler.with_options(1)  # type: ignore[call-arg]
 
 
 def a_setting_with_a_typo_is_an_error() -> None:
