@@ -14,11 +14,12 @@ import attrs
 
 from .checks import has_method, is_finite, number, true_or_false
 from .contracts import FailureView, RetryPolicy, Uniform
-from .retry import STORY_MAX, in_time, story
+from .retry import STORY_MAX, story
+from .wrapped import Wrapping
 
 
 @attrs.frozen
-class HonourRetryAfter:
+class HonourRetryAfter(Wrapping):
     """Wait at least as long as the failure asks for, and else as `policy` does, which also decides whether.
 
     What the failure asks for is its attribute ``retry_after``, or the header ``Retry-After`` of its ``headers`` or
@@ -35,16 +36,6 @@ class HonourRetryAfter:
     ceiling: float = attrs.field(default=3600.0, kw_only=True, validator=number(above=0))
     by_cause: bool = attrs.field(default=False, kw_only=True, validator=true_or_false)
 
-    @property
-    def attempts_max(self) -> int | None:
-        """What the wrapped policy says."""
-        return getattr(self.policy, "attempts_max", None)
-
-    @property
-    def retry_if_result(self) -> Any:
-        """What the wrapped policy says."""
-        return getattr(self.policy, "retry_if_result", None)
-
     def retry_after(self, failure: FailureView, uniform: Uniform) -> float | None:
         """Return what is longer, the wrapped policy's wait or what was asked for. Cost: 2 µs, for a date 6 µs, beside its answer."""
         delay = self.policy.retry_after(failure, uniform)
@@ -53,11 +44,7 @@ class HonourRetryAfter:
         asked = self._asked(failure)
         if asked is None or asked <= delay:
             return delay
-        return asked if asked <= self.ceiling and in_time(self.policy, failure, asked) else None
-
-    def in_time(self, failure: FailureView, delay: float) -> bool:
-        """Whether the wrapped policy lets an attempt begin after such a wait."""
-        return in_time(self.policy, failure, delay)
+        return asked if asked <= self.ceiling and self.in_time(failure, asked) else None
 
     def _asked(self, failure: FailureView) -> float | None:
         if failure.rejected:
