@@ -54,9 +54,10 @@ _MILESTONES = (1, 2, 3, 7, 62, 63, 64, 1022, 1023, 1024, 1025, ATTEMPTS_MAX)
 def check_retry_policy(policy: RetryPolicy, *, names: Mapping[str, object] | None = None) -> None:
     """Raise AssertionError unless `policy` keeps every law of a retry policy.
 
-    It is asked about attempts 1…10,000, about errors of every kind and values that were rejected, while budgets and
-    breakers allow nothing, and with dice that fall to either end. If it says `attempts_max` or `elapsed_max`, it must keep them; `retry_if_result` must
-    be a function or None. `names` are those its repr needs beside its own module, this package and the builtins.
+    It is asked about attempts 1…10,000, about errors of every kind and values that were rejected, while budgets
+    and breakers allow nothing, and with dice that fall to either end. If it says `attempts_max` or `elapsed_max`,
+    it must keep them; `retry_if_result` must be a function or None. `names` are those its repr needs beside its
+    own module, this package and the builtins.
 
     A policy that was given functions is equal, hashable and picklable, and its repr evaluates back, as far as
     that is true of them: give it functions of a module, and their names. Cost: 0.1 s.

@@ -27,7 +27,8 @@ def judged(job: Job, slot: Slot, value: object) -> ResultRejected | None:
     """
     policy = policy_of(job, slot)
     rejects = getattr(policy, "retry_if_result", None)
-    if rejects is None or job.slot is not slot:  # the attempt was given up before
+    hedge = None if job.extra is None else job.extra.hedge
+    if rejects is None or (job.slot is not slot and hedge is not slot):  # the attempt was given up before
         return None
     cause: BaseException | None = None
     try:

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from policies import Hedge, RetryBudget
+from policies import FixedBackoff, Hedge, RetryBudget
 from pools import AsyncioPool, ThreadPool
 from scheduler import PoolGroup, current_job
 
@@ -96,3 +96,23 @@ def test_coroutines_are_hedged_and_the_loser_is_cancelled(open_scheduler, wins):
     while scheduler.pools()[0].in_use:
         threading.Event().wait(0)
     assert [0, 1] == sorted(ended)
+
+
+def test_a_hedge_that_returns_what_the_policy_rejects_does_not_win(open_scheduler):
+    """A value that would have failed the attempt must not make it succeed because it came from the hedge."""
+    scheduler = open_scheduler(PoolGroup("io", ThreadPool(slots=2)))
+    calls, hedge_is_back = [], threading.Event()
+
+    def work():
+        calls.append(None)
+        if len(calls) > 1:
+            return None
+        while scheduler.statistics().late == 0:
+            hedge_is_back.wait(0.001)
+        return "from the first"
+
+    retry = FixedBackoff(delay=0.0, retry_if_result=lambda value: value is None)
+    handle = warmed(scheduler, retry=retry).submit(work)
+
+    assert "from the first" == handle.result(timeout=20)
+    assert (1, 0) == (len(handle.attempts), scheduler.statistics().hedges_won)
