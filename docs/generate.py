@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import Any
 
 import attrs
+from plot_backoffs import backoff_drawing
 
 import policies
 import pools
@@ -40,7 +41,7 @@ PACKAGES = ("scheduler", "pools", "policies")
 
 #: What each state means. A state without a line here is an error.
 JOB_STATES = {
-    "DELAYED": "Admitted with a `delay` that has not passed yet.",
+    "DELAYED": "Admitted with a `delay` that has not passed yet, or behind a running job of its `key`.",
     "WAITING": "In the front queue, ready to start.",
     "RUNNING": "An attempt runs in a slot.",
     "BACKING_OFF": "An attempt failed and the next one is not due yet; the job holds no slot.",
@@ -321,7 +322,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "command plugins": lambda: command_help("plugins"),
     "command simulate": lambda: command_help("simulate"),
     "names": name_table,
-    "signatures of policies": lambda: signatures(*_values(policies, "key", "admit", "choose", "retry_after")),
+    "signatures of policies": lambda: signatures(
+        *_values(policies, "key", "admit", "choose", "retry_after"),
+        *(policies.CircuitBreaker, policies.Hedge, policies.RetryBudget),
+    ),
     "signatures of pools": lambda: signatures(*_values(pools, "open")),
     "signatures of scheduler": lambda: signatures(scheduler.PoolGroup),
     **{
@@ -330,7 +334,11 @@ BLOCKS: dict[str, Callable[[], str]] = {
     },
     **{f"rooms of {package}": (lambda package=package: room_table(package)) for package in PACKAGES},
 }
-DRAWINGS = {"reference/job-states.svg": job_drawing, "reference/pool-states.svg": pool_drawing}
+DRAWINGS = {
+    "reference/job-states.svg": job_drawing,
+    "reference/pool-states.svg": pool_drawing,
+    "how-to/backoffs.svg": backoff_drawing,
+}
 MARKED = re.compile(r"(<!-- generated: (?P<name>[^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

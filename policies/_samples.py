@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import attrs
@@ -56,6 +57,46 @@ class Unprintable(Exception):
     __repr__ = __str__
 
 
+class Response:
+    """A response of somebody's, as far as policies may look at it."""
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        self.headers = headers
+
+
+class Refused(Exception):
+    """An error that says when to come back, in one way or another, or has no idea."""
+
+    def __init__(self, retry_after: object, **headers: str) -> None:
+        super().__init__("come back later")
+        self.retry_after = retry_after
+        self.response = Response({name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def _rejected(value: object) -> BaseException:
+    """Return the error of an attempt that returned a value nobody wants."""
+    error = Exception("it returned what is no success")
+    error.value = value  # type: ignore[attr-defined]
+    return error
+
+
+def _raised_from(cause: BaseException) -> BaseException:
+    """Return an error with a cause that is, in the end, its own."""
+    error = RuntimeError("it failed for a reason")
+    error.__cause__, cause.__context__ = cause, error
+    return error
+
+
+_NOW, _LATER = "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:30:00 GMT"
+
+#: What came back and was no success.
+REJECTED: tuple[BaseException, ...] = tuple(
+    map(
+        _rejected,
+        (None, 503, Response({"Retry-After": "7"}), Response({"retry-after": _LATER, "date": _NOW})),
+    )
+)
+
 ERRORS: tuple[BaseException, ...] = (
     Exception("a plain one"),
     KeyError("missing"),
@@ -63,6 +104,12 @@ ERRORS: tuple[BaseException, ...] = (
     TimeoutError(),
     Unprintable(),
     ExceptionGroup("several", [ValueError("one"), OSError("two")]),
+    _raised_from(ConnectionError("the other end")),
+    Refused(7),
+    Refused(math.nan, Retry_After="soon"),
+    Refused(None, Retry_After=" 2.5 ", date="noon"),
+    Refused("-1", Retry_After=_LATER, Date=_NOW),
+    Refused(10**400, Retry_After=_LATER),
     BaseException("not even an Exception"),
     KeyboardInterrupt(),
     SystemExit(1),
@@ -172,3 +219,14 @@ def loads() -> list[Load]:
             )
         )
     return found
+
+
+class _Everything(dict[object, float]):
+    """As `Failure.held`: whatever is asked allows no further attempt for a while."""
+
+    def get(self, key: object, default: object = None) -> float:
+        """Return seconds, whatever is asked."""
+        return 2.5
+
+
+HELD = _Everything()

@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import attrs
 
@@ -134,15 +134,34 @@ class FailureView(Protocol):
     def last_delay(self) -> float | None:
         """Seconds of the backoff before this attempt; None before the first retry."""
 
+    @property
+    def rejected(self) -> bool:
+        """Whether it returned, and `retry_if_result` said no: `error` then has the `value`."""
+
+    def held_for(self, guard: object) -> float:
+        """Return for how many seconds `guard`, a `RetryBudget` or `CircuitBreaker`, allows no further attempt; 0 if it does.
+
+        What answers 0 and is followed by a retry is charged for that; one that it keeps waiting asks again then.
+        """
+
 
 @attrs.frozen
 class Failure:
-    """A failed attempt, as retry policies see it; also for tests of such policies."""
+    """A failed attempt, as retry policies see it; also for tests of such policies.
+
+    `held` says of budgets and breakers for how many seconds they allow no further attempt; the others allow it.
+    """
 
     attempt: int
     error: BaseException
     elapsed: float = 0.0
     last_delay: float | None = None
+    rejected: bool = False
+    held: Mapping[Any, float] | None = attrs.field(default=None, kw_only=True, eq=False, repr=False)
+
+    def held_for(self, guard: object) -> float:
+        """Return for how many seconds `guard` allows no further attempt; 0 if it does."""
+        return 0.0 if self.held is None else self.held.get(guard, 0.0)
 
 
 @attrs.frozen(kw_only=True)
@@ -341,7 +360,12 @@ class RoutingPolicy(Protocol):
 
 
 class RetryPolicy(Protocol):
-    """Decides whether a failed job gets another attempt, and how long it backs off."""
+    """Decides whether a failed job gets another attempt, and how long it backs off.
+
+    One that has an attribute `retry_if_result`, a function of a returned value, has the attempt fail for which it
+    says yes; the scheduler reads the attribute when it is given the policy. `attempts_max` and a method
+    ``in_time(failure, delay)`` are for policies that wrap this one: see `policies.FirstMatch`.
+    """
 
     def retry_after(self, failure: FailureView, uniform: Uniform) -> float | None:
         """Return seconds to wait before the next attempt, or None to give up."""

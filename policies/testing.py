@@ -54,11 +54,16 @@ _MILESTONES = (1, 2, 3, 7, 62, 63, 64, 1022, 1023, 1024, 1025, ATTEMPTS_MAX)
 def check_retry_policy(policy: RetryPolicy, *, names: Mapping[str, object] | None = None) -> None:
     """Raise AssertionError unless `policy` keeps every law of a retry policy.
 
-    It is asked about attempts 1…10,000, about errors of every kind, and with dice that fall to either
-    end. `names` are those its repr needs beside its own module, this package and the builtins.
-    Cost: 0.1 s.
+    It is asked about attempts 1…10,000, about errors of every kind and values that were rejected, while budgets
+    and breakers allow nothing, and with dice that fall to either end. If it says `attempts_max` or `elapsed_max`,
+    it must keep them; `retry_if_result` must be a function or None. `names` are those its repr needs beside its
+    own module, this package and the builtins.
+
+    A policy that was given functions is equal, hashable and picklable, and its repr evaluates back, as far as
+    that is true of them: give it functions of a module, and their names. Cost: 0.1 s.
     """
     _check_method(policy, "retry_after")
+    _check_judge(policy)
     attempts = [_Case((Failure(n, samples.ERRORS[0]),), _Dice(n)) for n in range(1, ATTEMPTS_MAX + 1)]
     corners = [
         _Case((Failure(attempt, error, elapsed, last_delay),), dice)
@@ -66,7 +71,16 @@ def check_retry_policy(policy: RetryPolicy, *, names: Mapping[str, object] | Non
             _MILESTONES, samples.ERRORS, (0.0, 1e9), (None, 0.0, 1e9), _ENDS
         )
     ]
-    _check_answers(policy, policy.retry_after, [*attempts, *corners], _seconds_or_none)
+    rejected = [
+        _Case((Failure(attempt, error, 1.0, 1.0, rejected=True),), dice)
+        for attempt, error, dice in product(_MILESTONES, samples.REJECTED, _ENDS)
+    ]
+    held = [
+        _Case((Failure(attempt, samples.ERRORS[0], held=samples.HELD),), dice)
+        for attempt, dice in product(_MILESTONES, _ENDS)
+    ]
+    cases = [*attempts, *corners, *rejected, *held]
+    _check_limits(policy, cases, _check_answers(policy, policy.retry_after, cases, _seconds_or_none))
     _check_value(policy, names)
 
 
@@ -189,6 +203,28 @@ _ENDS: tuple[_Dice | _Loaded, ...] = (_Loaded(0.0), _Loaded(1.0 - 2.0**-53))
 # The laws
 
 
+def _check_judge(policy: RetryPolicy) -> None:
+    rejects = getattr(policy, "retry_if_result", None)
+    lawful = rejects is None or callable(rejects)
+    _require(lawful, policy, "retry_if_result is a function or None", f"{rejects!r}")
+
+
+def _check_limits(policy: RetryPolicy, cases: Sequence[_Case], answers: Iterable[Any]) -> None:
+    """Whether it keeps the limits it names."""
+    attempts_max, elapsed_max = (getattr(policy, name, None) for name in ("attempts_max", "elapsed_max"))
+    for name, limit in (("attempts_max", attempts_max), ("elapsed_max", elapsed_max)):
+        _require(limit is None or _finite(limit), policy, f"{name} is a number or None", f"{limit!r}")
+    for case, answer in zip(cases, answers, strict=True):
+        if answer is None:
+            continue
+        (failure,) = case.views
+        few = attempts_max is None or failure.attempt < attempts_max
+        early = elapsed_max is None or failure.elapsed + answer <= elapsed_max
+        law = "attempts_max" if early else "elapsed_max"
+        if not (few and early):
+            raise AssertionError(_broken(policy, law, f"{case.story()} got {answer!r}"))
+
+
 def _check_method(policy: object, method: str) -> None:
     _require(not isinstance(policy, type), policy, "it is a value, not a class", f"{policy!r}")
     _require(callable(getattr(policy, method, None)), policy, f"it has a method {method}()", f"{policy!r}")
@@ -223,15 +259,18 @@ def _check_answers(
     ask: Callable[..., object],
     cases: Sequence[_Case],
     sensible: Callable[..., bool],
-) -> None:
+) -> list[object]:
     before = repr(policy)
     answers = [_answer(policy, ask, case, sensible) for case in cases]
     # Backwards, so that memory of any kind shows.
     for case, answer in zip(reversed(cases), reversed(answers), strict=True):
         again = _answer(policy, ask, case, sensible)
         same = again is answer or again == answer
-        _require(same, policy, "pure", f"{case.story()} got {answer!r}, then {again!r}")
+        if not same:
+            story = f"{case.story()} got {answer!r}, then {again!r}"
+            raise AssertionError(_broken(policy, "pure", story))
     _require(repr(policy) == before, policy, "frozen", f"it became {policy!r}")
+    return answers
 
 
 def _answer(policy: object, ask: Callable[..., object], case: _Case, sensible: Callable[..., bool]) -> object:
@@ -246,8 +285,10 @@ def _answer(policy: object, ask: Callable[..., object], case: _Case, sensible: C
     except Exception as error:
         raise AssertionError(_broken(policy, "total", f"{case.story()} raised {error!r}")) from error
     untouched = _looks(case.views) == seen and list(arguments[: len(case.views)]) == list(case.views)
-    _require(untouched, policy, "it writes to no view", case.story())
-    _require(sensible(answer, *arguments), policy, "sensible", f"{case.story()} got {answer!r}")
+    if not untouched:
+        raise AssertionError(_broken(policy, "it writes to no view", case.story()))
+    if not sensible(answer, *arguments):
+        raise AssertionError(_broken(policy, "sensible", f"{case.story()} got {answer!r}"))
     return answer
 
 

@@ -26,7 +26,11 @@ for _package in (_policies, _pools):
 from ._clock import Clock, SystemClock, VirtualClock
 from ._core.decisions import Decision, Explanation
 from ._core.events import (
+    BreakerClosed,
+    BreakerHalfOpened,
+    BreakerOpened,
     Event,
+    JobHedged,
     JobOverdue,
     JobProgressed,
     JobRejected,
@@ -42,6 +46,7 @@ from ._core.events import (
     PoolQuarantined,
     PoolStopped,
     PoolUncordoned,
+    RetryRefused,
     ScalingDecided,
     ScalingMeasured,
     SchedulerClosing,
@@ -54,18 +59,23 @@ from ._core.job import Attempt, Priority
 from ._core.limits import Limit
 from ._core.standing import Standing
 from ._core.states import JobState, PoolState
-from ._core.statistics import Histogram, PoolStatistics, Statistics
+from ._core.statistics import BreakerStatistics, BudgetStatistics, Histogram, PoolStatistics, Statistics
 from ._current import CurrentJob, JobLogFilter, current_job
+from ._dead_letters import DeadLetters
 from ._errors import (
+    BreakerOpen,
     CancelledFromWithin,
     ConfigError,
     DeadlineExceeded,
+    DuplicateJob,
     JobInterrupted,
     JobShed,
     NoEligiblePool,
     PoolBroken,
     QueueFull,
     QueueTimeout,
+    ResultRejected,
+    RetryBudgetExhausted,
     RunTimeout,
     SchedulerClosed,
     SchedulerError,
@@ -73,6 +83,7 @@ from ._errors import (
     WouldDeadlock,
 )
 from ._handle import JobHandle
+from ._letters import DeadLetter
 from ._group import PoolGroup
 from ._scheduler import DrainReport, Scheduler
 from ._report import Phase, ShutdownReport, UnfinishedJob
@@ -80,17 +91,27 @@ from ._submitter import Submitter
 
 __all__ = [
     "Attempt",
+    "BreakerClosed",
+    "BreakerHalfOpened",
+    "BreakerOpen",
+    "BreakerOpened",
+    "BreakerStatistics",
+    "BudgetStatistics",
     "CancelledFromWithin",
     "Clock",
     "ConfigError",
     "CurrentJob",
+    "DeadLetter",
+    "DeadLetters",
     "DeadlineExceeded",
     "Decision",
     "DrainReport",
+    "DuplicateJob",
     "Event",
     "Explanation",
     "Histogram",
     "JobHandle",
+    "JobHedged",
     "JobInterrupted",
     "JobLogFilter",
     "JobOverdue",
@@ -120,6 +141,9 @@ __all__ = [
     "Priority",
     "QueueFull",
     "QueueTimeout",
+    "ResultRejected",
+    "RetryBudgetExhausted",
+    "RetryRefused",
     "RunTimeout",
     "ScalingDecided",
     "ScalingMeasured",

@@ -6,10 +6,14 @@ import os
 import random
 import reprlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from policies.admission import Block
+from policies.breaker import CircuitBreaker
+from policies.budget import RetryBudget
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RoutingPolicy
 from policies.ordering import StrictPriority
+from policies.parts import parts_of
 from policies.routing import LeastLoaded, Pack
 from pools.contract import PoolRecipe
 from pools.thread_pool import ThreadPool
@@ -34,6 +38,7 @@ def make_core(
     routing: RoutingPolicy | None,
     seed: int | None,
     limits: Iterable[Limit] = (),
+    breakers: Iterable[CircuitBreaker] = (),
 ) -> Core:
     """Return a core with these groups and no pool yet; None means the default policy."""
     check_whole("capacity=", capacity, at_least=1)
@@ -50,7 +55,7 @@ def make_core(
     need_method("ordering", ordering, "key")
     if hasattr(ordering, "weight"):
         need_method("ordering", ordering, "weight")
-    return Core(
+    core = Core(
         [_record(index, group, routing) for index, group in enumerate(groups)],
         capacity=capacity,
         admission=admission,
@@ -58,7 +63,12 @@ def make_core(
         routing=LeastLoaded(),  # every group has its own
         uniform=random.Random(seed),  # jitter and routing need no secrecy
         limits=_checked(limits),
+        breakers=_breakers(breakers, {group.name for group in groups}),
     )
+    for record in core.pools.groups.values():
+        for guard in parts_of(record.retry, (RetryBudget, CircuitBreaker)):
+            core.guard(guard)  # as `line_for`
+    return core
 
 
 def _checked(limits: object) -> tuple[Limit, ...]:
@@ -71,6 +81,30 @@ def _checked(limits: object) -> tuple[Limit, ...]:
                 "write limits=[Limit(tenant='a', concurrency=4)]"
             )
     return given
+
+
+def _breakers(given: Any, groups: set[str]) -> tuple[CircuitBreaker, ...]:
+    """Return the breakers a constructor was given; raise TypeError or ValueError for what makes no sense."""
+    single = isinstance(given, CircuitBreaker) or not isinstance(given, Iterable)
+    breakers: tuple[CircuitBreaker, ...] = (given,) if single else tuple(given)
+    for breaker in breakers:
+        if single or not isinstance(breaker, CircuitBreaker):
+            raise TypeError(
+                f"breakers= must be a list of CircuitBreaker(...) values, not {reprlib.repr(given)}; "
+                'write breakers=[CircuitBreaker(tag="api")]'
+            )
+        if breaker.group is not None and breaker.group not in groups:
+            known = ", ".join(map(repr, sorted(groups)))
+            raise ValueError(
+                f"breakers= names the group {breaker.group!r}, and there is none; this scheduler has {known}"
+            )
+    whose = [breaker.whose for breaker in breakers]
+    for words in whose:
+        if whose.count(words) > 1:
+            raise ValueError(
+                f"breakers= has two that watch {words}; give one, for each attempt has one verdict"
+            )
+    return breakers
 
 
 def as_groups(given: tuple[PoolGroup | PoolRecipe | int, ...]) -> tuple[PoolGroup, ...]:
@@ -101,8 +135,10 @@ def as_groups(given: tuple[PoolGroup | PoolRecipe | int, ...]) -> tuple[PoolGrou
 
 def line_for(core: Core, options: JobOptions, *, coroutine: bool) -> Line | None:
     """Return the line of jobs like this, or None when no group may take them."""
+    for guard in options.guards:
+        core.guard(guard)  # two budgets of one name are refused here, and a breaker that nobody knows
     groups = core.pools.places(options.priority, options.tags, coroutine=coroutine)
-    return core.queue.line(groups, core.lots.of(options), options.tenant) if groups else None
+    return core.queue.line(groups, core.lots.of(options, groups), options.tenant) if groups else None
 
 
 def why_not_eligible(core: Core, options: JobOptions, *, coroutine: bool) -> str:
@@ -171,6 +207,8 @@ def _record(index: int, group: PoolGroup, routing: RoutingPolicy | None) -> Grou
         stuck_share=group.stuck_share,
         replacements_max=group.replacements_max,
         routing=_routing(group, routing),
+        retry=group.retry,
+        budgets=parts_of(group.retry, RetryBudget),
     )
 
 

@@ -17,7 +17,8 @@ from ._values import BAD, Reader, annotations_of, blamed
 T = TypeVar("T")
 
 #: What may stand at the top.
-_TABLES = ("scheduler", "groups", "limits")
+_LISTS = ("limits", "breakers")
+_TABLES = ("scheduler", "groups", *_LISTS)
 
 Config = Mapping[str, Any] | str | os.PathLike[str]
 
@@ -40,9 +41,10 @@ def configured(
             reader.wrong(str(name), f"there is no such key{near(str(name), _TABLES)}")
     settings = _settings(reader, make, tables.get("scheduler", {}), (*ignored, *overrides))
     groups = _groups(reader, tables.get("groups", []))
-    if "limits" in tables and "limits" not in overrides:
-        limits = _list_of_tables(reader, tables["limits"], "limits")
-        settings["limits"] = reader.value(limits, annotations_of(make).get("limits"), "limits")
+    for name in _LISTS:
+        if name in tables and name not in overrides:
+            values = _list_of_tables(reader, tables[name], name)
+            settings[name] = reader.value(values, annotations_of(make).get(name), name)
     if reader.problems:
         raise _error(file, reader.problems) from reader.cause
     try:
@@ -94,9 +96,12 @@ def _settings(
         reader.wrong("scheduler", f"must be a table, not {reprlib.repr(section)}")
         return {}
     wanted = {name: value for name, value in section.items() if name not in left_out}
-    if wanted.pop("limits", None) is not None:
-        reader.wrong("scheduler.limits", "stands in the wrong place: write [[limits]], beside [scheduler]")
-    return reader.settings(wanted, make, "scheduler", but=("limits",))
+    for name in _LISTS:
+        if wanted.pop(name, None) is not None:
+            reader.wrong(
+                f"scheduler.{name}", f"stands in the wrong place: write [[{name}]], beside [scheduler]"
+            )
+    return reader.settings(wanted, make, "scheduler", but=_LISTS)
 
 
 def _list_of_tables(reader: Reader, given: object, key: str) -> list[Any]:

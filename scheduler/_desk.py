@@ -143,7 +143,7 @@ class Desk(Turns):
         """Cancel the job unless it runs."""
 
         def cancel(now: float) -> bool:
-            self._fetch(handle, now)
+            self.fetch(handle, now)
             return self.core.cancel(handle, now, CancelledError())
 
         return self.turn(cancel)
@@ -152,12 +152,12 @@ class Desk(Turns):
         """Ask the job to stop."""
 
         def interrupt(now: float) -> bool:
-            self._fetch(handle, now)
+            self.fetch(handle, now)
             return self.core.interrupt(handle, reason, now)
 
         return self.turn(interrupt)
 
-    def _fetch(self, handle: JobHandle[Any], now: float) -> None:
+    def fetch(self, handle: Any, now: float) -> None:
         """Take a job back that lies ahead at a worker, if it can be had. Inside a turn."""
         slot = handle.slot
         if handle.lies_ahead and isinstance(slot, Slot):
@@ -203,6 +203,7 @@ class Desk(Turns):
 
     def line_for(self, options: JobOptions, *, coroutine: bool) -> Any:
         """Return the line of jobs like this, or None when no group may take them."""
+        self.judging = self.judging or options.judges
         return self.turn(lambda _now: line_for(self.core, options, coroutine=coroutine))
 
     def wait_drained(self, pool: PoolRecord, timeout: float | None) -> tuple[bool, tuple[int, ...]]:

@@ -28,6 +28,7 @@ from pools.contract import Call, CallAbandoned, Deliver, WorkerGone
 from ._core.books import Left, describe
 from ._core.deadlock import is_stuck
 from ._core.pool_table import PoolRecord, Slot
+from ._core.retrier import REJECTED
 from ._core.states import RUNNING, SUCCEEDED
 from ._current import holds_loop, local
 from ._desk import bounded, go_on
@@ -41,23 +42,27 @@ from ._errors import (
     WorkerDied,
     WouldDeadlock,
 )
-from ._handle import JobHandle
-from ._opening import Opening
+from ._handle import Again, JobHandle
+from ._judging import judged, judges
+from ._keyed import Keyed, Take
 from ._turn import INSIDE, INSIDE_TORN, OUTSIDE, reentered
 
 _BLOCK = Admission.BLOCK  # see `_core.states` on the price of looking a member up
 
 #: The frame of ours in a traceback, where the call ran in this process.
-_RUN = JobHandle.run.__code__
+_RUNS = (JobHandle.run.__code__, Again.run.__code__)
 
 
-class Driver(Opening):
+class Driver(Keyed):
     """One core, its lock, its clock and its pools. Threads: every method, from any thread."""
 
     # The hot path
 
-    def submit(self, job: JobHandle[Any]) -> None:
-        """Take a new job; run it, let it wait, or block until there is room. Cost: 0.7 µs."""
+    def submit(self, job: JobHandle[Any], take: Take | None = None) -> None:
+        """Take a new job; run it, let it wait, or block until there is room. Cost: 0.7 µs.
+
+        `take` is asked in the turn, instead of the core.
+        """
         core = self.core
         slot: Slot | Admission | None = None
         left: Left | None = None
@@ -73,7 +78,7 @@ class Driver(Opening):
             self._busy = inside = True
             if self.refusing is not None:
                 raise SchedulerClosed(self.refusing)
-            slot = core.submit(job, self.now())
+            slot = core.submit(job, self.now()) if take is None else take(job, self.now())
             if slot is _BLOCK:
                 self._stand_at_door(job)
             if core.dirty:
@@ -83,6 +88,9 @@ class Driver(Opening):
             self._release()
             if slot is not None:
                 if isinstance(slot, Admission):
+                    if left is not None:  # who was replaced at the door must not wait for this job
+                        self.act(left)
+                        left = None
                     self._wait_at_door(job)
                 elif slot.pool.runner is None:
                     self._run_in_caller(job, slot)
@@ -107,6 +115,7 @@ class Driver(Opening):
         """Return the function through which a pool reports outcomes and gets calls."""
         slots, core, acquire, release = pool.all_slots, self.core, self._acquire, self._release
         finish, refill, now, sleep = core.finish, core.refill, self.now, time.sleep
+        group_judges = judges(pool.group)
 
         def deliver(slot: int, value: object, error: BaseException | None) -> Call | None:
             bound = slots[slot]
@@ -118,6 +127,10 @@ class Driver(Opening):
             try:
                 if error is not None:
                     error = self.blame(error, bound)
+                elif self.judging and job is not None and (group_judges or job.options.judges):
+                    error = judged(job, bound, value)
+                    if error is not None:
+                        value = REJECTED
                 while not acquire(False):  # see `_lock`
                     sleep(0)
                 self._busy = True
@@ -201,7 +214,7 @@ class Driver(Opening):
         if isinstance(error, AsyncioCancelled) and slot.pool.group.coroutines:
             return self._blame_cancel(error, slot)
         traceback = error.__traceback__
-        if traceback is not None and (traceback.tb_frame.f_code is _RUN or slot.pool.group.coroutines):
+        if traceback is not None and (traceback.tb_frame.f_code in _RUNS or slot.pool.group.coroutines):
             # Drop the frame of ours; whatever the class makes of assignments.
             BaseException.with_traceback(error, traceback.tb_next)
         return error
@@ -274,9 +287,13 @@ class Driver(Opening):
 
     def _run_in_caller(self, job: JobHandle[Any], slot: Slot) -> None:
         outer = local.slot
-        value, failure = None, None
+        value: object = None
+        failure: BaseException | None = None
         try:
             value = job.run()
+            if job.options.judges:
+                failure = judged(job, slot, value)
+                value = value if failure is None else REJECTED
         except BaseException as error:
             failure = self.blame(error, slot)
         local.slot = outer
@@ -296,13 +313,16 @@ class Driver(Opening):
             job.forget_call()
             job.notify()
 
-    def _stand_at_door(self, job: JobHandle[Any]) -> None:
+    def _stand_at_door(self, job: JobHandle[Any], beside: JobHandle[Any] | None = None) -> None:
+        """Get ready to wait at the door, or beside another job that stands there. Inside a turn."""
+        if job.id:  # it was let in at once
+            return
         inside = self.inside()
         if inside is not None and self.core.gate.patience(job)[0] == math.inf:
-            inside.waits_for = job
+            awaited = inside.waits_for = beside or job
             if holds_loop(inside):
                 inside.pool.standstill = inside
-            if is_stuck(job, self.core.queue, self.core.timers):
+            if is_stuck(awaited, self.core.queue, self.core.timers):
                 go_on(inside)
                 self.core.leave_door(job, self.now(), "it would deadlock")
                 raise WouldDeadlock(
@@ -314,14 +334,17 @@ class Driver(Opening):
         waiter.acquire()
         self._door[job] = waiter
 
-    def _wait_at_door(self, job: JobHandle[Any]) -> None:
-        """Block until the job is let in; raise QueueFull when time is up, SchedulerClosed on closing."""
+    def _wait_at_door(self, job: JobHandle[Any], beside: JobHandle[Any] | None = None) -> None:
+        """Block until the job is let in, or the one beside which it stands leaves the door.
+
+        Raises QueueFull when time is up, SchedulerClosed on closing.
+        """
         timeout, remedy = self.core.gate.patience(job)
         waiter = self._door.get(job)
-        if waiter is not None:
-            waiter.acquire(True, bounded(timeout))
+        woken = waiter is None or waiter.acquire(True, bounded(timeout))
         self._leave_door(job, self.refusing or "no room in time")
-        if job.id == 0:
+        beside_left = beside is not None and (beside.id or woken)
+        if not job.id and not beside_left:
             if self.refusing is not None:
                 raise SchedulerClosed(self.refusing)
             raise QueueFull(

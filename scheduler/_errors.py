@@ -18,6 +18,16 @@ class QueueFull(SchedulerError):
     """The front queue is at capacity and the admission policy turned the job away."""
 
 
+class DuplicateJob(SchedulerError):
+    """A job of the same ``key`` is alive, and ``on_conflict="reject"`` says that one is enough.
+
+    `key` is the key, `job_id` the living job's id, None while that one stands at the door.
+    """
+
+    key: str = ""
+    job_id: int | None = None
+
+
 class SchedulerClosed(SchedulerError, RuntimeError):
     """The scheduler takes no more jobs; the text contains "cannot schedule new futures"."""
 
@@ -36,6 +46,15 @@ class QueueTimeout(SchedulerError, TimeoutError):
 
 class DeadlineExceeded(SchedulerError, TimeoutError):
     """The job did not settle within ``deadline`` seconds of its submission."""
+
+
+class ResultRejected(SchedulerError):
+    """The call returned what the retry policy's `retry_if_result` rejects, and there is no further attempt.
+
+    `value` is what it returned. When the function itself raised, its error is the cause.
+    """
+
+    value: object = None
 
 
 class JobShed(SchedulerError):
@@ -64,6 +83,14 @@ class WorkerDied(SchedulerError):
     phase: str = "running"
     exitcode: int | None = None
     stderr: str = ""
+
+
+class RetryBudgetExhausted(SchedulerError):
+    """No further attempt was made because the retry budget was empty; the cause of the job's own last error."""
+
+
+class BreakerOpen(SchedulerError):
+    """A circuit breaker was open: the job did not run, or no further attempt was made (then the cause of its error)."""
 
 
 class PoolBroken(SchedulerError, BrokenExecutor):

@@ -13,7 +13,9 @@ from typing import Any
 from pools.contract import Call, Deliver, Outcome
 
 from ._core.pool_table import PoolRecord, Slot
+from ._core.retrier import REJECTED
 from ._desk import Desk
+from ._judging import judged
 
 Blame = Callable[[BaseException, Slot], BaseException]
 
@@ -55,6 +57,8 @@ class PoolFront:
         Cost: 2 µs and 1.5 µs a call. Where a job has done-callbacks, they run before the slot is given more.
         """
         bound, core = self._slots[slot], self._desk.core
+        if self._desk.judging:
+            outcomes = self._judged(bound, outcomes)
         called_back: list[Any] = []
 
         def take(now: float) -> tuple[list[Any], Any]:
@@ -85,6 +89,20 @@ class PoolFront:
 
             calls = self._desk.turn(fill)
         return calls  # type: ignore[no-any-return]
+
+    def _judged(self, bound: Slot, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """Return outcomes with an error for each value that is rejected. Not under the lock.
+
+        What has an outcome was begun, so nobody takes it back meanwhile: the first jobs here stay the first.
+        """
+        with self._desk.lock:
+            jobs = [bound.job, *bound.ahead][: len(outcomes)]
+        after = list(outcomes)
+        for number, job in enumerate(jobs):
+            value, error, seconds = after[number]
+            if job is not None and error is None and (error := judged(job, bound, value)) is not None:
+                after[number] = REJECTED, error, seconds
+        return after
 
     def lost(self, slot: int, error: BaseException | None, unstarted: Sequence[Call]) -> None:
         """Hear that the slot has no worker any more until it is ``ready`` again."""

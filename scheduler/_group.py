@@ -6,12 +6,12 @@ import reprlib
 
 import attrs
 
-from policies.contracts import RoutingPolicy, ScalingPolicy
+from policies.contracts import RetryPolicy, RoutingPolicy, ScalingPolicy
 from policies.scaling import FixedPools, QueueDelay
 from pools.contract import PoolRecipe
 
 from ._core.job import Priority
-from ._options import check_priority, check_seconds, check_tags, check_whole, need_method
+from ._options import check_priority, check_retry, check_seconds, check_tags, check_whole, need_method
 
 
 def _check_reserve(value: object) -> int | None:
@@ -30,7 +30,9 @@ class PoolGroup:
 
     With `lends`, a reserved group lends free slots to other jobs while none that is urgent enough waits,
     all but `keep` of them. `routing` chooses among its pools; None means the scheduler's policy and, if
-    that has none either, `Pack` for a group that scales and `LeastLoaded` for one that does not.
+    that has none either, `Pack` for a group that scales and `LeastLoaded` for one that does not. `retry` decides on
+    attempts that fail here, of jobs that were given none of their own; None means the scheduler's policy, and
+    `NoRetry()` that nothing is tried again.
 
     A call that goes on for `stuck_after` seconds (None: for ever) after its ``run_timeout`` or ``deadline``
     counts as stuck. When fewer than `stuck_share` of a pool's slots are left, it is quarantined, and a pool
@@ -52,6 +54,7 @@ class PoolGroup:
     stuck_after: float | None = attrs.field(default=10.0, kw_only=True)
     stuck_share: float = attrs.field(default=0.5, kw_only=True)
     replacements_max: int = attrs.field(default=2, kw_only=True)
+    retry: RetryPolicy | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         name, pool = self.name, self.pool
@@ -84,6 +87,8 @@ class PoolGroup:
                 )
         if self.routing is not None:
             need_method(f"PoolGroup({name!r}) routing", self.routing, "choose")
+        if self.retry is not None:
+            check_retry(self.retry, f"PoolGroup({name!r}) retry")
         self._check_lending()
 
     def _check_lending(self) -> None:

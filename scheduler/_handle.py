@@ -297,6 +297,10 @@ class JobHandle(Job, Future[T]):
             return function(*self.args)
         return function(*self.args, **self.kwargs)
 
+    def again(self, slot: Any) -> object:
+        """Return the call of a hedge of this job in `slot`, which outlives what the handle knows of it."""
+        return Again(self, slot)
+
     def watched_by(self, watcher: Watcher) -> None:
         """Add a watcher; under the lock."""
         if self.watchers is None:
@@ -344,6 +348,35 @@ class JobHandle(Job, Future[T]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"job {self.id}'s handle belongs to its process and cannot be pickled")
+
+
+class Again:
+    """The call of a hedge: a job's, in another slot than the job's own. Satisfies `pools.contract.Call`."""
+
+    __slots__ = ("args", "attempt", "context", "function", "job_id", "kwargs", "slot")
+
+    def __init__(self, job: JobHandle[Any], slot: Any) -> None:
+        assert job.function is not None
+        self.slot, self.attempt, self.job_id = slot, job.attempt, job.id
+        self.function: Callable[..., object] = job.function
+        self.args, self.kwargs = job.args, job.kwargs or {}
+        self.context = Context() if job.context is None else job.context.copy()  # the first is in it
+
+    def run(self) -> object:
+        """Run the call here, in a context of its own."""
+        self.slot.begun = self.attempt
+        local.slot = self.slot
+        try:
+            return self.context.run(self.function, *self.args, **self.kwargs)
+        except BaseException:
+            del self  # see `JobHandle.run`
+            raise
+
+    def start(self) -> object:
+        """Call the function in the context that the caller is in."""
+        self.slot.begun = self.attempt
+        inside.set((self.slot, self.job_id, self.attempt))
+        return self.function(*self.args, **self.kwargs)
 
 
 def name_of(function: object) -> str:

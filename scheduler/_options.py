@@ -6,17 +6,22 @@ import inspect
 import reprlib
 from collections.abc import Iterable
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import attrs
 
 from policies.checks import is_finite
 from policies.contracts import RetryPolicy
+from policies.hedge import Hedge
 from policies.retry import NoRetry
 
 from ._core.job import JobOptions
 
 _CO_COROUTINE = inspect.CO_COROUTINE
+
+
+#: What a job does that finds another alive under its key.
+_CONFLICTS = ("join", "reject", "replace")
 
 
 class Options(TypedDict, total=False):
@@ -31,7 +36,10 @@ class Options(TypedDict, total=False):
     retry: RetryPolicy | None
     tenant: str | None
     affinity: str | None
+    hedge: Hedge | None
     name: str | None
+    key: str | None
+    on_conflict: Literal["join", "reject", "replace"]
 
 
 def checked(base: JobOptions, given: Options) -> JobOptions:
@@ -52,9 +60,15 @@ def checked(base: JobOptions, given: Options) -> JobOptions:
         check_seconds("delay", changes["delay"])
     if "retry" in changes:
         changes["retry"] = check_retry(changes["retry"])
-    for name in ("tenant", "affinity", "name"):
+        changes["own_retry"] = True  # "never" is an answer too: no group overrides it
+    if changes.get("hedge") is not None and not isinstance(changes["hedge"], Hedge):
+        raise TypeError(f"hedge= must be a policies.Hedge or None, not {reprlib.repr(changes['hedge'])}")
+    for name in ("tenant", "affinity", "name", "key"):
         if changes.get(name) is not None and not isinstance(changes[name], str):
             raise TypeError(f"{name}= must be a string or None, not {reprlib.repr(changes[name])}")
+    if "on_conflict" in changes and changes["on_conflict"] not in _CONFLICTS:
+        given_answer = reprlib.repr(changes["on_conflict"])
+        raise ValueError(f"on_conflict= must be 'join', 'reject' or 'replace', not {given_answer}")
     return attrs.evolve(base, **changes)
 
 
@@ -90,11 +104,17 @@ def check_seconds(name: str, value: object, *, above_zero: bool = False) -> floa
     return value
 
 
-def check_retry(value: Any) -> RetryPolicy | None:
+def check_retry(value: Any, where: str = "retry") -> RetryPolicy | None:
     """Return a retry policy, None for the one that never retries."""
     if value is None or isinstance(value, NoRetry):
         return None
-    need_method("retry", value, "retry_after")
+    need_method(where, value, "retry_after")
+    rejects = getattr(value, "retry_if_result", None)
+    if rejects is not None and not callable(rejects):
+        raise TypeError(
+            f"{where}={type(value).__name__}().retry_if_result must be a function of the returned value or None, "
+            f"not {reprlib.repr(rejects)}"
+        )
     policy: RetryPolicy = value
     return policy
 

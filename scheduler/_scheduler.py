@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 import attrs
 
+from policies.breaker import CircuitBreaker
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RetryPolicy, RoutingPolicy
 from pools.contract import PoolRecipe
 
@@ -25,6 +26,7 @@ from ._core.limits import Limit
 from ._core.pool_table import GroupRecord, PoolRecord
 from ._core.states import PoolState
 from ._core.statistics import PoolStatistics, Statistics
+from ._dead_letters import DeadLetters
 from ._driver import Driver
 from ._exit import dropped, watch
 from ._group import PoolGroup
@@ -32,6 +34,7 @@ from ._observers import Observer
 from ._options import (
     check_retry,
     check_seconds,
+    check_whole,
     need_method,
 )
 from ._report import ShutdownReport
@@ -63,8 +66,10 @@ class Scheduler(Submitter):
 
     `capacity` bounds the jobs that wait (default 1,048,576); `admission` says what happens beyond
     (default `Block`), `ordering` who goes first (`StrictPriority`), `routing` which pool of a group
-    (`Pack` where the group scales, else `LeastLoaded`), `retry` what happens to failures (`NoRetry`),
-    `limits` how many jobs of a tenant or tag may run at once or start a second (`Limit`; none).
+    (`Pack` where the group scales, else `LeastLoaded`), `retry` what happens to failures of jobs and groups without a policy of their own (`NoRetry`),
+    `limits` how many jobs of a tenant or tag may run at once or start a second (`Limit`; none),
+    `breakers` which jobs are to be left alone while too many attempts fail (`CircuitBreaker`; none),
+    `dead_letters` how many failed jobs are kept with their calls (`DeadLetters`; none).
     `seed` fixes the dice.
     `check_invariants` checks the whole state in every eventful turn: slow, for debugging.
 
@@ -82,9 +87,11 @@ class Scheduler(Submitter):
         routing: RoutingPolicy | None = None,
         retry: RetryPolicy | None = None,
         limits: Iterable[Limit] = (),
+        breakers: Iterable[CircuitBreaker] = (),
         name: str | None = None,
         clock: Clock | None = None,
         seed: int | None = None,
+        dead_letters: int = 0,
         check_invariants: bool = False,
     ) -> None:
         pool_groups = as_groups(groups)
@@ -101,11 +108,13 @@ class Scheduler(Submitter):
                 routing=routing,
                 seed=seed,
                 limits=limits,
+                breakers=breakers,
             ),
             SystemClock() if clock is None else clock,
             {group.name: group.pool for group in pool_groups},
             name or f"scheduler-{next(_counter)}",
             check_invariants=check_invariants,
+            dead_letters=check_whole("Scheduler(dead_letters=)", dead_letters, at_least=0),
         )
         super().__init__(driver, JobOptions(retry=check_retry(retry)))
         self.groups = pool_groups
@@ -143,6 +152,11 @@ class Scheduler(Submitter):
     def pools(self) -> tuple[PoolStatistics, ...]:
         """Return every pool that has not stopped."""
         return self._driver.turn(lambda _now: self._driver.core.pool_statistics())
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The newest jobs that ended FAILED, as many as ``Scheduler(dead_letters=)`` keeps."""
+        return DeadLetters(self, self._driver)
 
     def subscribe(self, observer: Observer) -> Callable[[], None]:
         """Call ``observer(event)`` for every event from now on; return the function that ends it.
@@ -183,7 +197,7 @@ class Scheduler(Submitter):
         def drain(now: float) -> PoolRecord:
             pool = self._pool(pool_id)
             if pool.state in (PoolState.DRAINING, PoolState.FAILED_TO_START):
-                pool.released = False  # it goes by itself, and is not taken back any more
+                self._driver.core.keep_no_longer(pool, now)
                 return pool
             counts = pool.state in (PoolState.STARTING, PoolState.ACCEPTING, PoolState.CORDONED)
             if counts and pool.group.capacity_pools() <= pool.group.min_pools:

@@ -215,6 +215,8 @@ class Closing:
 
     def _idle_now(self, now: float) -> bool:
         core = self._driver.core
+        if self._closers:
+            self._cancel_those_behind_closers(now)
         if core.idle or self._only_closers():
             return True
         self._driver.when_idle(self._changed.set)
@@ -224,6 +226,16 @@ class Closing:
         if not self._closers:
             return False
         return all(job.state is RUNNING and job.slot in self._closers for job in self._driver.core.alive())
+
+    def _cancel_those_behind_closers(self, now: float) -> None:
+        """Cancel who may start only when a job that waits for this closing has settled."""
+        core = self._driver.core
+        for job in list(core.alive()):
+            before = None if job.extra is None else job.extra.behind
+            if before is not None and before.state is RUNNING and before.slot in self._closers:
+                self._note(job, "cancelled")
+                told = f"job {job.id} was cancelled: job {before.id} of its key closes the scheduler"
+                core.cancel(job, now, JobInterrupted(told))
 
     def _cancel_those_that_wait(self, *, named: bool) -> None:
         """Cancel every job that does not run, the last first, so many a turn that nobody waits long for the lock.
@@ -329,7 +341,8 @@ class Closing:
 def _needs_time(job: Job) -> bool:
     """Whether a job that does not run may wait for a moment to come."""
     rated = job.state is WAITING and any(record.interval for record in job.line.limits)
-    return rated or job.state in (DELAYED, BACKING_OFF)
+    behind = job.extra is not None and job.extra.behind is not None
+    return rated or (job.state in (DELAYED, BACKING_OFF) and not behind)
 
 
 #: Reentrant: a finaliser may begin a closing while this thread begins another.

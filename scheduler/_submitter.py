@@ -60,16 +60,17 @@ class Submitter(Executor):
         Starts the job at once when a slot is free. A coroutine function goes where coroutines run, and
         its handle gives what awaiting it gives. Raises SchedulerClosed after shutdown, QueueFull
         when the admission policy refuses it, NoEligiblePool when no group may take it, PoolBroken
-        when no pool ever will. Cost: about 1.5 µs.
+        when no pool ever will. With a ``key``, the handle may be that of a job that is alive, and
+        DuplicateJob is raised where that is asked for. Cost: about 1.5 µs.
         """
         line = self._plain_line
         if line is None or type(fn) is not FunctionType or fn.__code__.co_flags & CO_COROUTINE:
             line = self._line_or_raise(fn)
         context = copy_context()
-        driver = self._driver
-        job = JobHandle(
-            self._options, line, driver, fn, args, kwargs or None, context if len(context) else None
-        )
+        driver, options = self._driver, self._options
+        job = JobHandle(options, line, driver, fn, args, kwargs or None, context if len(context) else None)
+        if options.key is not None:
+            return driver.submit_keyed(job)
         driver.submit(job)
         return job
 
@@ -114,8 +115,13 @@ class Submitter(Executor):
         Everything is submitted before the first result is asked for, or with `buffersize` at most that
         many ahead of it. `timeout` counts from this call. Where calls travel (processes), so many elements
         as `chunksize` says make one job, and one that fails raises at its place; elsewhere it changes nothing.
-        Closing the iterator cancels what has not started.
+        Closing the iterator cancels what has not started. Raises ValueError with a ``key``, which is for one job.
         """
+        if self._options.key is not None:
+            raise ValueError(
+                f"map() submits many jobs, and key={self._options.key!r} is for one at a time; "
+                "submit each under a key of its own, or map without one"
+            )
         check_whole("map(chunksize=)", chunksize, at_least=1)
         if buffersize is not None:  # in CPython's words, which programs may look for
             if isinstance(buffersize, bool) or not isinstance(buffersize, int):
@@ -149,9 +155,11 @@ class Submitter(Executor):
 
         `priority` (lower is sooner), `tags` (a group must offer all of them), `run_timeout` (bounds
         one attempt's run), `queue_timeout` (the wait before the first start), `deadline` (everything
-        from submit to settle), `delay` (postpones the first start), `retry` (a policy), `tenant`,
-        `affinity` (the key of `policies.Affinity`), `name`. All durations are seconds. Raises NoEligiblePool when no group offers the tags.
-        Cost: 10 µs; keep the submitter.
+        from submit to settle), `delay` (postpones the first start), `retry` (a policy; `NoRetry()` or None: never), `tenant`,
+        `affinity` (the key of `policies.Affinity`), `hedge` (a `policies.Hedge`, for jobs that may run twice),
+        `name`; `key` and `on_conflict` ("join", "reject" or
+        "replace"): what is done when a job of that key is alive. All durations are seconds. Raises NoEligiblePool
+        when no group offers the tags. Cost: 10 µs; keep the submitter.
         """
         changed = checked(self._options, options)
         submitter = Submitter(self._driver, changed, base=self)

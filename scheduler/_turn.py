@@ -32,6 +32,8 @@ from ._core.states import CANCELLED, SUCCEEDED
 from ._current import local
 from ._errors import SchedulerError
 from ._handle import JobHandle
+from ._judging import judges
+from ._letters import Letters
 from ._lock import as_condition
 from ._observers import Observers
 from ._relay import Relay
@@ -52,7 +54,14 @@ class Turns(ABC):
     """One core, its lock and its clock. Threads: every method, from any thread."""
 
     def __init__(
-        self, core: Core, clock: Clock, recipes: dict[str, PoolRecipe], name: str, *, check_invariants: bool
+        self,
+        core: Core,
+        clock: Clock,
+        recipes: dict[str, PoolRecipe],
+        name: str,
+        *,
+        check_invariants: bool,
+        dead_letters: int = 0,
     ) -> None:
         self.core = core
         self.name = name
@@ -73,6 +82,8 @@ class Turns(ABC):
         self.abandoned: list[str] = []
         self._acquire: Callable[[bool], bool] = self.lock.acquire
         self._release = self.lock.release
+        #: Jobs that have failed, as far as somebody wants to have them.
+        self.letters = Letters(dead_letters)
         self._recipes = recipes
         self._check_invariants = check_invariants
         #: A turn is being taken: seen True only by a frame that interrupted it on its own thread.
@@ -80,6 +91,8 @@ class Turns(ABC):
         #: What exceptions have torn and that is still to be made good: the arguments of `_pay`.
         self.debts: list[tuple[Any, Any, Left | None, BaseException, int]] = []
         self._door: dict[Job, Any] = {}
+        #: Some policy looks at what calls return: never False again.
+        self.judging = any(map(judges, core.pools.groups.values()))
         self._draining: dict[PoolRecord, list[Callable[[], None]]] = {}
         self._idle_watchers: list[Callable[[], None]] = []
         self._alarm = Alarm(self.ring, self.now, f"two-tier-scheduler-{name}-alarm")
@@ -148,9 +161,13 @@ class Turns(ABC):
     def conclude(self) -> Left:
         """End a turn, still under the lock; the caller swaps what was left for what is returned."""
         core = self.core
+        if core.lots.failing:
+            core.fail_held(core.now)
         if core.left.events:
             self.observers.put(core.left.events)
             core.left.events = []
+        if core.left.settled and self.letters.bound:
+            self.letters.take(core.left.settled, core.left)
         if self._check_invariants:
             check(core)
         if self._idle_watchers and core.idle:
@@ -177,6 +194,8 @@ class Turns(ABC):
             left.handing = slot, job
             self.begin(slot, job)
             left.starts.pop()
+        while left.hedges:
+            self.begin(*left.hedges.pop())
         while left.stops:
             self._stop(*left.stops[-1])
             left.stops.pop()
@@ -216,7 +235,7 @@ class Turns(ABC):
     def open(self, pool: PoolRecord) -> None:
         """Make a pool real that is on the books: `Opening`."""
 
-    def begin(self, slot: Slot, job: Job) -> None:
+    def begin(self, slot: Slot, job: Any) -> None:
         """Hand the job of a slot that was just bound to its pool, and come back to the job that called, if any."""
         outer = local.slot
         slot.pool.runner.run(slot.index, job)

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
 from typing import Any, Self, Unpack
 
+import attrs
+
+from policies.breaker import CircuitBreaker
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RetryPolicy, RoutingPolicy
 from pools.contract import PoolRecipe
 
@@ -21,49 +24,23 @@ from ._core.core import Core
 from ._core.decisions import Explanation
 from ._core.events import Event
 from ._core.invariants import check
-from ._core.job import Attempt, Job, JobOptions, Line
+from ._core.job import JobOptions, Line
 from ._core.limits import Limit
 from ._core.pool_table import PoolRecord, Slot
 from ._core.standing import Standing, standing
 from ._core.states import PoolState
 from ._core.statistics import PoolStatistics, Statistics
-from ._errors import JobInterrupted, NoEligiblePool, QueueFull
+from ._errors import DuplicateJob, JobInterrupted, NoEligiblePool, QueueFull
 from ._group import PoolGroup
 from ._options import Options, check_retry, check_seconds, checked
+from ._simulated_job import Fails, RunTime, SimulatedFailure, SimulatedJob
 
 __all__ = ["SimulatedFailure", "SimulatedJob", "Simulator"]
 
 #: At one moment, what ends comes before what is decided, and that before what arrives.
 _FINISH, _ACTION, _ARRIVAL = 0, 1, 2
 #: What only a real scheduler has: the same file serves both.
-_ONLY_REAL = ("check_invariants", "clock", "name")
-
-
-class SimulatedFailure(Exception):
-    """The error of a simulated attempt that was told to fail."""
-
-
-class SimulatedJob(Job):
-    """A job with a run time instead of a function."""
-
-    __slots__ = ("fails", "run_time")
-
-    def __init__(self, options: JobOptions, line: Line, run_time: float, fails: int) -> None:
-        super().__init__(options, line)
-        #: Seconds one attempt takes.
-        self.run_time = run_time
-        #: How many attempts fail before one succeeds.
-        self.fails = fails
-
-    @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        """The job's attempts so far, oldest first."""
-        return self.all_attempts()
-
-    @property
-    def waited(self) -> float:
-        """Seconds between joining the front queue and the last start."""
-        return self.started_at - self.waiting_since
+_ONLY_REAL = ("check_invariants", "clock", "dead_letters", "name")
 
 
 class Simulator:
@@ -89,6 +66,7 @@ class Simulator:
         routing: RoutingPolicy | None = None,
         retry: RetryPolicy | None = None,
         limits: Iterable[Limit] = (),
+        breakers: Iterable[CircuitBreaker] = (),
         seed: int = 0,
         check_every: int = 0,
         start_up: float | Callable[[str], float | None] = 0.0,
@@ -103,6 +81,7 @@ class Simulator:
             routing=routing,
             seed=seed,
             limits=limits,
+            breakers=breakers,
         )
         self.now = 0.0
         self._options = JobOptions(retry=check_retry(retry))
@@ -127,13 +106,14 @@ class Simulator:
     # What happens, and when
 
     def submit(
-        self, run_time: float, *, at: float | None = None, fails: int = 0, **options: Unpack[Options]
+        self, run_time: RunTime, *, at: float | None = None, fails: Fails = 0, **options: Unpack[Options]
     ) -> SimulatedJob:
         """Let a job arrive at time `at` (default: now) and run for `run_time` seconds an attempt.
 
-        Its first `fails` attempts fail. Raises what `Scheduler.with_options` raises for bad options.
+        A `run_time` that is a function is called for each attempt. Its first `fails` attempts fail, or those of which ``fails(attempt)`` says so when they end. Raises what `Scheduler.with_options` raises for bad options.
         """
-        check_seconds("run_time", run_time)
+        if not callable(run_time):
+            check_seconds("run_time", run_time)
         settings = checked(self._options, options)
         job = SimulatedJob(settings, self._line(settings), run_time, fails)
         self._push(self._moment(at), _ARRIVAL, (job, None))
@@ -231,8 +211,8 @@ class Simulator:
     def drain_pool(self, pool_id: str) -> None:
         """Let a pool take no more jobs, finish what it runs, and go."""
         pool = self._pool(pool_id)
-        if pool.state is PoolState.DRAINING:  # by itself; it is not taken back any more
-            pool.released = False
+        if pool.state is PoolState.DRAINING:
+            self.core.keep_no_longer(pool, self.now)
         else:
             self.core.drain(pool, self.now)
         self._acted(True)
@@ -279,6 +259,8 @@ class Simulator:
         heappush(self._heap, (when, kind, self._number, what))
 
     def _line(self, options: JobOptions) -> Line:
+        if options.key is not None:  # or every key would be remembered for good
+            options = attrs.evolve(options, key=None)
         line = self._lines.get(options)
         if line is None:
             found = line_for(self.core, options, coroutine=False)
@@ -313,12 +295,17 @@ class Simulator:
     ) -> None:
         if jobs is not None:
             self._next_of(jobs)
+        if job.joined is not None and job.joined.id:  # beside which it stood at the door
+            return
+        take = self.core.submit if job.options.key is None else self.core.submit_keyed
         try:
-            slot = self.core.submit(job, now)
-        except QueueFull:
+            slot = take(job, now)
+        except (QueueFull, DuplicateJob):
             return
         if isinstance(slot, Slot):
             self._start(slot, job, now)
+        elif isinstance(slot, SimulatedJob):
+            job.joined = slot
         elif slot is not None:
             seconds, _ = self.core.gate.patience(job)
             if seconds < float("inf"):
@@ -332,7 +319,7 @@ class Simulator:
 
     def _start(self, slot: Slot, job: Any, now: float) -> None:
         self._number += 1
-        run_time = job.run_time
+        run_time = job.run_time() if callable(job.run_time) else job.run_time
         if self._slowdown is not None:
             run_time *= self._slowdown(sum(pool.in_use for pool in slot.pool.group.pools))
         heappush(self._heap, (now + run_time, _FINISH, self._number, (slot, job, job.attempt)))
@@ -356,7 +343,8 @@ class Simulator:
         slot, job, attempt = ended
         if slot.job is not job or slot.attempt != attempt:
             return  # it was interrupted before
-        error = SimulatedFailure(f"attempt {attempt} failed") if attempt <= job.fails else None
+        fails = job.fails(attempt) if callable(job.fails) else attempt <= job.fails
+        error = SimulatedFailure(f"attempt {attempt} failed") if fails else None
         self.core.finish(slot, None, error, now)
         self._refill(slot, now)
 
@@ -367,11 +355,18 @@ class Simulator:
 
     def _after_turn(self) -> None:
         core = self.core
-        core.dirty = False
+        if core.lots.failing:
+            core.fail_held(self.now)
+        core.dirty = bool(core.lots.failing)
         self._deadline_moved = True
         left, core.left = core.left, Left()
         for slot in left.starts:
             self._start(slot, slot.job, self.now)
+        for job in left.admitted:
+            if not job.id:  # the one beside which it stood has left the door
+                self._push(self.now, _ARRIVAL, (job, None))
+        for slot, job in left.hedges:
+            self._start(slot, job, self.now)
         for pool in left.opens:
             self._open(pool)
         for event in map(worded, left.events):

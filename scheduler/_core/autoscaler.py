@@ -6,10 +6,12 @@ A bad policy cannot hurt, because the rules are here and the same for all:
 2. Up fast, but not at once: within one panic window at most as many pools as there are, or four.
 3. After a pool has failed, a wait that doubles with each further one; those that were opened together fail
    together, and what drains may be taken back meanwhile.
-4. Down slowly: only to the highest number wanted within the last two stable windows, one pool at a time, never
-   in panic, never within a stable window of an addition, and never one of the last ``min_pools`` that take jobs.
+4. Down slowly: only to the highest number wanted within the last two stable windows, one pool at a time, never in
+   panic, never within a stable window of an addition, and never one of the last ``min_pools`` that take jobs.
    An addition soon after a drain shows that the group forgot too early: its memory doubles, up to sixteen stable
-   windows; one that comes late halves it again.
+   windows; one that comes late halves it again. A pool that goes is kept for a stable window after it was decided,
+   idle, and is taken back before any is opened: so nothing is opened anew within a window of a drain but beyond
+   what was drained.
 5. An addition that did not raise the throughput (`effect`) is undone, and not tried again for a while that
    doubles each time.
 
@@ -69,6 +71,8 @@ class Scaled:
     due: float = math.inf
     changed_at: float = -math.inf
     grown_at: float = -math.inf
+    #: A pool that goes still runs something.
+    leaving: bool = False
     #: When a pool was last drained, if none was opened since.
     drained_at: float = -math.inf
     #: Rule 4: stable windows that the group's memory is long.
@@ -194,7 +198,7 @@ class Scaled:
             rule, why = "min", f"min_pools={load.min_pools}"
         elif load.starting:
             rule, why = "starting", "pools are still starting"
-        elif load.draining:
+        elif self.leaving:
             rule, why = "one", "one pool at a time, and one is still draining"
         elif len(load.idle) <= load.min_pools:  # the others start again when somebody uncordons them
             rule, why = "last", f"only {len(load.idle)} pools take jobs, and min_pools={load.min_pools}"

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import attrs
 
+from policies.breaker import CircuitBreaker
+from policies.budget import RetryBudget
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RoutingPolicy, Uniform
 from policies.ordering import FairShare, StrictPriority
 
 from .._errors import DeadlineExceeded, PoolBroken
 from . import events
 from .autoscaler import Scaled
+from .budgets import Budgets
 from .dispatcher import Dispatcher
 from .front_queue import FrontQueue
 from .gate import Gate
-from .job import Job
+from .job import Attempt, Job
+from .keys import Keys
 from .limits import Limit
 from .parking import Lots
 from .pool_table import GroupRecord, Loan, PoolRecord, PoolTable, Slot
-from .retrier import Retrier
+from .retrier import Guard, Retrier
 from .shares import Shares
 from .states import RUNNING, TRANSITIONS, JobState, PoolState
 from .statistics import Ledger
@@ -41,9 +46,13 @@ class Left:
     recalls: list[Slot] = attrs.Factory(list)
     #: Pools that are on the books and are to be opened.
     opens: list[PoolRecord] = attrs.Factory(list)
+    #: Hedges: slots that were bound beside those of their jobs, and the call to be run there.
+    hedges: list[tuple[Slot, Any]] = attrs.Factory(list)
     #: Jobs that reached a terminal state other than by succeeding.
     settled: list[Job] = attrs.Factory(list)
-    #: Jobs that were let in from the door.
+    #: What is let go of only after the lock, for its finalisers are anybody's code.
+    dropped: list[object] = attrs.Factory(list)
+    #: Jobs that were let in from the door, or whose submitters are to look again.
     admitted: list[Job] = attrs.Factory(list)
     #: Pools that have run their last job.
     stopped: list[PoolRecord] = attrs.Factory(list)
@@ -68,15 +77,18 @@ class Books:
         routing: RoutingPolicy,
         uniform: Uniform,
         limits: Iterable[Limit] = (),
+        breakers: Iterable[CircuitBreaker] = (),
     ) -> None:
         self.now = 0.0
         #: Who has had how much; None unless the ordering answers weights.
         self.shares = Shares(self, self._weigh) if hasattr(ordering, "weight") else None
         #: Limits by tenant and tag, and whom they keep waiting.
-        self.lots = Lots(limits, self)
+        self.lots = Lots(limits, self, breakers)
         few_keys = getattr(ordering, "few_keys", False)
         self.queue = FrontQueue(capacity, few_keys=few_keys, lots=self.lots, shares=self.shares)
         self.timers = Timers()
+        #: Who is alive under which key.
+        self.keys = Keys()
         self.pools = PoolTable()
         for group in groups:
             self.pools.groups[group.name] = group
@@ -87,13 +99,17 @@ class Books:
             group.decay = getattr(self.dispatcher.routing(group), "run_time_decay", None)
         #: Whether any routing policy looks at how long jobs run.
         self.keeps_run_times = any(group.decay is not None for group in self.pools.groups.values())
-        self.retrier = Retrier(uniform, self.policy_failed)
+        #: What has been paid into retry budgets and taken out.
+        self.budgets = Budgets()
+        self.retrier = Retrier(uniform, self.policy_failed, self.guard, self.retry_refused)
         self.ordering = ordering
         #: A job is born with its priority as key, which saves asking the default ordering.
         self.key_is_priority = type(ordering) in (StrictPriority, FairShare)
         self.paused = False
         #: False once closing has begun to cancel: a failure is then final.
         self.retrying = True
+        #: How long attempts have lately run, for those that may be hedged.
+        self.recent: dict[Any, Any] = {}
         #: Jobs that run in a submitter's own thread, by the slot made for them.
         self.caller_slots: dict[Slot, Job] = {}
         self.caller = PoolRecord(
@@ -129,6 +145,21 @@ class Books:
         #: Calls that have outlived their limit, by when they count as stuck: number, slot, job, attempt.
         self.overdue: list[tuple[float, int, Slot, Job | None, int]] = []
 
+    def _key(self, job: Job) -> float:
+        """Return a job's key, as the ordering answers it."""
+        if self.key_is_priority:
+            return job.options.priority
+        try:
+            key = float(self.ordering.key(job))
+            if math.isnan(key):  # it compares false with everything
+                raise ValueError("key() must return a number that can be ordered, not NaN")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self.policy_failed("ordering", self.ordering, error, "priority, then arrival")
+            return job.options.priority
+        return key
+
     def _weigh(self, job: Job) -> float:
         """Return the weight of a job's tenant, as the ordering answers it."""
         try:
@@ -159,6 +190,19 @@ class Books:
         """Raise unless a job may go from its state to `state`."""
         if state not in TRANSITIONS[job.state]:
             raise AssertionError(f"job {job.id}: {job.state.name} → {state.name} is no legal move")
+
+    def _ended(self, job: Job, error: BaseException, now: float) -> Attempt:
+        """Return the record of the attempt that a job ends now."""
+        slot = job.slot
+        assert slot is not None
+        return Attempt(
+            number=job.attempt,
+            pool=slot.pool_id,
+            worker=slot.worker,
+            started_at=job.started_at,
+            ended_at=now,
+            error=error,
+        )
 
     def broken(self, groups: Sequence[GroupRecord | Loan]) -> PoolBroken:
         """Return the error of a job that no pool will ever take."""
@@ -207,10 +251,34 @@ class Books:
                 error,
             )
 
+    def guard(self, value: object) -> Guard:
+        """Return the record of a budget or a breaker; raise TypeError or ValueError if there is none."""
+        if isinstance(value, RetryBudget):
+            return self.budgets.of(value)
+        if not isinstance(value, CircuitBreaker):
+            raise TypeError(f"held_for() takes a RetryBudget or a CircuitBreaker, not {value!r}")
+        record = self.lots.breakers.get(value)
+        if record is None:
+            known = ", ".join(map(repr, self.lots.breakers)) or "none"
+            raise ValueError(
+                f"{value!r} is not one of this scheduler's breakers, which are {known}; "
+                "give the same value to Scheduler(breakers=[...])"
+            )
+        return record
+
+    def retry_refused(self, job: Job, by: str) -> None:
+        """Note that a job fails though its policy would have had another attempt."""
+        if self.observed:
+            self.emit(events.RetryRefused(time=self.now, job_id=job.id, attempt=job.attempt, by=by))
+
     def arm(self, when: float, kind: TimerKind, job: Job) -> None:
         """Arm a timer, and have the driver look at its alarm."""
         self.timers.arm(when, kind, job)
         self.dirty = True
+
+    def let_go(self, job: Job, now: float) -> None:
+        """Forget what a job that has settled was waited for."""
+        self.timers.disarm(job)
 
     def emit(self, event: events.Event, error: BaseException | None = None) -> None:
         """Note an event; asked only while somebody observes.

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from .job import Job
 from .limited import Heads, LimitedLine
-from .limits import Limit, LimitRecord
+from .limits import LimitRecord
 from .pool_table import GroupRecord, Loan
 
 #: Groups in spill-over order.
@@ -32,7 +32,7 @@ class Keeper(Protocol):
 
     turn: Turn
     woken: list[LimitedLine]
-    limits: Sequence[Limit]
+    limits: Sequence[Any]
 
     def place(self, line: LimitedLine) -> None:
         """Open a line, or park it at the limit that has no room."""

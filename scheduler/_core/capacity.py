@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 from . import events
 from .full_queue import FullQueue
 from .job import Job
 from .pool_table import GroupRecord, PoolRecord
+from .retrier import give_cause
 from .states import FAILED, PoolState
 
 #: Jobs that are ended many at once, in one turn (law 5). Arbitrary. `_stopping` keeps to it too.
@@ -122,6 +124,31 @@ class Capacity(FullQueue):
                 if len(line):
                     return True
         return False
+
+    def fail_held(self, now: float) -> None:
+        """End jobs that are parked where nobody is to wait, at most JOBS_PER_TURN; the others in the next turn."""
+        self.now = now
+        room = JOBS_PER_TURN
+        failing = self.lots.failing  # which grows meanwhile: who settles may let somebody in
+        while failing and room:
+            line = failing[0]
+            record = None if line.where is None else line.where.record
+            if record is None or not record.fails or record.has_room(now):
+                failing.remove(line)
+                continue
+            for job in list(islice(line, room)):
+                self.settle(job, FAILED, self._held_back(job, record, now), now)
+                room -= 1
+        self.dirty = True
+
+    def _held_back(self, job: Job, record: Any, now: float) -> BaseException:
+        """Return the error of a job that is not to wait: the one it failed with before, if it did."""
+        error: BaseException = record.refuse(now)
+        last = job.extra.history[-1].error if job.attempt and job.extra is not None else None
+        if last is None:
+            return error
+        give_cause(last, error)
+        return last
 
     def pause(self, now: float) -> None:
         """Start nothing until `resume`; what lies ahead is taken back."""

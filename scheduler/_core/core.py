@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from .._errors import JobInterrupted, QueueTimeout, RunTimeout
 from . import events
-from .ahead import Ahead
+from .duplicates import Duplicates
 from .job import Job, Line
 from .pool_table import Slot
 from .states import BACKING_OFF, CANCELLED, DELAYED, EXPIRED, FAILED, RUNNING, WAITING, PoolState
@@ -23,7 +23,7 @@ from .timers import Timer, TimerKind
 TIMERS_PER_TURN = 256
 
 
-class Core(Ahead):
+class Core(Duplicates):
     """The whole scheduler without a clock, a thread or a lock.
 
     A turn is one call of one method. After it, when it is `dirty`, the caller takes what it `left`.
@@ -46,6 +46,7 @@ class Core(Ahead):
         if job.state is RUNNING and job.slot is not None:
             job.slot.interrupted = reason
             self._stop(job)
+            self.drop_hedge(job, reason)
             return True
         return self.cancel(job, now, JobInterrupted(f"job {job.id} was interrupted: {reason}"))
 
@@ -74,6 +75,8 @@ class Core(Ahead):
         """Return when `advance` is needed next, infinity if never."""
         when = min(self.timers.next_deadline(), self.next_look(), self.next_stuck(), self.next_shed())
         if self.lots.limits:
+            if self.lots.failing:
+                return self.now
             when = min(when, self.lots.next_token())
             if self.gate.door:
                 when = min(when, self.next_at_door())
@@ -113,20 +116,13 @@ class Core(Ahead):
             self.dirty = True
             if kind is TimerKind.QUEUE_TIMEOUT:
                 return
+        if kind is TimerKind.BACKOFF and job.extra is not None and job.extra.owes:
+            held = self.retrier.pay(job, now)
+            if held:
+                self.arm(now + held, TimerKind.BACKOFF, job)
+                return
         if kind is TimerKind.DELAY or kind is TimerKind.BACKOFF:
-            if kind is TimerKind.DELAY:
-                job.arrival = self.ledger.renumber()
-            self.move(job, WAITING)
-            self.queue.held -= 1
-            job.waiting_since = now
-            if kind is TimerKind.DELAY:
-                job.key = self._key(job)
-            slot = self._join(job, now)
-            if slot is not None:
-                self.left.starts.append(slot)
-                self.dirty = True
-            if self.gate.door:
-                self._open_door(now)
+            self.come_due(job, kind, now)
         elif kind is TimerKind.QUEUE_TIMEOUT:
             self.settle(
                 job,
@@ -139,6 +135,8 @@ class Core(Ahead):
             )
         elif kind is TimerKind.RUN_TIMEOUT:
             self._run_timeout(job, now)
+        elif kind is TimerKind.HEDGE:
+            self.hedge(job, now)
         else:
             expired = self.expired(job)
             if job.state is RUNNING:
@@ -159,7 +157,10 @@ class Core(Ahead):
             )
         )
         asked = place.interrupted is not None
-        delay = None if asked else self.retry_delay(job, error, now)
+        if self.lots.breakers and not asked:
+            self.lots.judge(job, error, now, returned=False)
+            self.lots.look(job.line)
+        delay = None if asked else self.retry_delay(job, place, error, now)
         self._outlive(job, error, now)
         if delay is not None:
             self.back_off(job, error, delay, now)
@@ -224,6 +225,7 @@ class Core(Ahead):
         for pool in list(self.pools):
             self.stop_if_empty(pool, self.now)
         self.look_anew(self.now)
+        self.mend_keys([job for job in alive if job is not torn])
         self.dispatch(self.now)
         self.dirty = True
 
@@ -271,11 +273,15 @@ class Core(Ahead):
             retries=ledger.retries,
             late=ledger.late,
             recalled=ledger.recalled,
+            hedges=ledger.hedges,
+            hedges_won=ledger.hedges_won,
             limited=self.lots.limited(now),
             capacity=self.queue.capacity,
             waits=MappingProxyType(waits),
             run_times=MappingProxyType(run_times),
             pools=self.pool_statistics(),
+            budgets=self.budgets.statistics(now),
+            breakers=tuple(record.statistics(now) for record in self.lots.breakers.values()),
         )
 
     def pool_statistics(self) -> tuple[PoolStatistics, ...]:
@@ -316,7 +322,7 @@ class Core(Ahead):
         for pool in self.pools:
             for slot in pool.all_slots:
                 yield from slot.ahead
-                if slot.overdue:
+                if slot.job is not None and slot.job.slot is not slot:  # overdue, or a hedge
                     yield slot
         yield from (slot for slot in self.caller_slots if slot.overdue)
 

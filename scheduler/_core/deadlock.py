@@ -22,7 +22,8 @@ from .limits import LimitRecord
 from .pool_table import Loan, Slot
 from .timers import TimerKind, Timers
 
-_BEFORE_START = (TimerKind.DELAY, TimerKind.BACKOFF)
+#: Timers that make no room when they are due.
+_NO_ROOM = (TimerKind.DELAY, TimerKind.BACKOFF, TimerKind.HEDGE)
 
 
 #: Slots of which more than so many must be able to move.
@@ -97,9 +98,11 @@ def _places(job: Job, queue: FrontQueue, timers: Timers) -> tuple[Slot | Line, .
         return None
     if isinstance(job.slot, Slot):
         return (job.slot,)
+    if job.extra is not None and job.extra.behind is not None:  # one of its key must settle first
+        return _places(job.extra.behind, queue, timers)
     lines: list[Line] = [job.line]
     if not job.id:  # at the door
-        if any(timer.kind not in _BEFORE_START for timer in timers):  # somebody's limit will make room
+        if any(timer.kind not in _NO_ROOM for timer in timers):  # somebody's limit will make room
             return None
         lines += [line for line in queue.lines.values() if len(line)]
         lines += [timer.job.line for timer in timers]

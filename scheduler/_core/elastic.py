@@ -65,8 +65,21 @@ class Elastic(Quarantine):
     def stop_scaling(self) -> None:
         """Open and drain nothing any more by itself, but in place of what is quarantined: the scheduler closes."""
         self.scaled.clear()
+        for pool in list(self.pools):
+            self.keep_no_longer(pool, self.now)
         self.scaling_rests = False
         self.doze_if_all_rest()
+
+    def stop_if_empty(self, pool: PoolRecord, now: float) -> None:
+        """Let a pool go that has run its last job, unless it is kept to be taken back: `autoscaler`, rule 6."""
+        if not (pool.released and now < pool.kept_until):
+            super().stop_if_empty(pool, now)
+
+    def keep_no_longer(self, pool: PoolRecord, now: float) -> None:
+        """Keep a pool no longer that goes by itself: somebody wants it gone."""
+        if pool.released:
+            pool.released = False
+            self.stop_if_empty(pool, now)
 
     def scale(self, now: float) -> None:
         """Evaluate every group that is due. Cost: O(lines), and O(pools + priorities) a group."""
@@ -127,11 +140,15 @@ class Elastic(Quarantine):
         return waiting, oldest
 
     def _evaluate(self, scaled: Scaled, lines: list[Line], now: float) -> None:
+        for pool in list(scaled.group.pools):
+            if pool.released:
+                self.stop_if_empty(pool, now)
         waiting, oldest = self._look(scaled, lines, now)
         load = self._load(scaled, waiting, oldest, now)
         effect = scaled.measure(load)
         if effect is not None:
             self._measured(scaled, effect, now)
+        scaled.leaving = any(pool.released and pool.in_use > pool.stuck for pool in scaled.group.pools)
         order = scaled.decide(load, self.policy_failed)
         if order.add:
             scaled.grow_from(load)
@@ -148,6 +165,7 @@ class Elastic(Quarantine):
             seen = tuple((pool.pool_id, pool.in_use, now - pool.idle_since) for pool in candidates)
             scaled.changed(now)
             self._decided(scaled, "drain", [pool], order, load, seen)
+            pool.kept_until = now + scaled.flow.stable_length
             self.drain(pool, now, released=not pool.stuck)
         else:
             self._held(scaled, order, load)
@@ -268,12 +286,14 @@ class Elastic(Quarantine):
             f"{group.capacity_pools()} pools (at least {group.min_pools}, {most}), "
             f"{in_use} of {slots} slots in use, scaled {scales}"
         )
+        for record in self.lots.breakers_at(group):
+            standing += f"; {record.says(now)}" if record.says(now) else ""
         return Explanation(time=now, group=group.name, decisions=tuple(group.decisions), now=standing)
 
 
 def _moves(pool: PoolRecord) -> bool:
-    """Whether a pool starts or runs something; what is stuck there may stay for ever."""
-    return pool.state is PoolState.STARTING or bool(pool.in_use and pool.in_use > pool.stuck)
+    """Whether a pool starts, runs something or is about to go; what is stuck there may stay for ever."""
+    return pool.state is PoolState.STARTING or pool.released or bool(pool.in_use and pool.in_use > pool.stuck)
 
 
 def _keep(pool: PoolRecord, wanted: str | None) -> tuple[bool, int]:

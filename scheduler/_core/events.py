@@ -48,6 +48,16 @@ class JobStarted(Event):
 
 
 @attrs.frozen(kw_only=True)
+class JobHedged(Event):
+    """A hedge began in a slot, beside the attempt of the same number that takes long."""
+
+    job_id: int
+    attempt: int
+    pool: str
+    worker: str
+
+
+@attrs.frozen(kw_only=True)
 class JobRetrying(Event):
     """An attempt failed and the job backs off for `delay` seconds."""
 
@@ -55,6 +65,39 @@ class JobRetrying(Event):
     attempt: int
     delay: float
     error: str
+
+
+@attrs.frozen(kw_only=True)
+class RetryRefused(Event):
+    """An attempt failed, and what its policy asks `by` refused another one."""
+
+    job_id: int
+    attempt: int
+    by: str
+
+
+@attrs.frozen(kw_only=True)
+class BreakerOpened(Event):
+    """A breaker opened, because `failed` of the last `calls` attempts did; it lets nobody through before `until`."""
+
+    breaker: str
+    failed: int
+    calls: int
+    until: float
+
+
+@attrs.frozen(kw_only=True)
+class BreakerHalfOpened(Event):
+    """A breaker lets a few jobs through, to see."""
+
+    breaker: str
+
+
+@attrs.frozen(kw_only=True)
+class BreakerClosed(Event):
+    """A breaker lets all jobs through again."""
+
+    breaker: str
 
 
 @attrs.frozen(kw_only=True)

@@ -26,9 +26,9 @@ class FullQueue(MainPath):
         limits = job.line.limits
         if verdict is Admission.BLOCK or (
             verdict is Admission.CALLER_RUNS
-            and (options.delay or (limits and job.line.blocker(now) is not None))  # type: ignore[attr-defined]
+            and (self.starts_later(job) or (limits and job.line.blocker(now) is not None))  # type: ignore[attr-defined]
         ):
-            self.gate.door.append(job)  # nobody runs a job before its delay is over, or beyond its limits
+            self.gate.door.append(job)  # nobody runs a job before its time, or beyond its limits
             return Admission.BLOCK
         if verdict is Admission.CALLER_RUNS:
             slot = Slot(pool=self.caller, index=0, worker="caller")
@@ -37,6 +37,8 @@ class FullQueue(MainPath):
                 self.arm(now + options.deadline, TimerKind.DEADLINE, job)
             self._start(job, slot, now)
             self.caller_slots[slot] = job
+            if self.lots.woken:  # it took one token of two, and who was parked may have the other
+                self.meet(now)
             return slot
         if verdict is Admission.SHED_LOWEST:
             job.waiting_since = now
@@ -60,6 +62,10 @@ class FullQueue(MainPath):
             "submit again later, raise capacity=, or choose another admission policy"
         )
 
+    def starts_later(self, job: Job) -> bool:
+        """Whether a job may not start when it comes: it has a delay, or one of its key is before it."""
+        return bool(job.options.delay) or self.keys.before(job) is not None
+
     def reject(self, job: Job, now: float, reason: str) -> None:
         """Count a job that was turned away."""
         self.ledger.rejected += 1
@@ -78,17 +84,33 @@ class FullQueue(MainPath):
     def _token_for(self, job: Job) -> float:
         line = job.line
         moments: list[float] = [record.ready_at for record in line.limits if record.interval]
-        if not moments or line.best is not None or job.options.delay or not self.dispatcher.has_slot(line):
+        if (
+            not moments
+            or line.best is not None
+            or self.starts_later(job)
+            or not self.dispatcher.has_slot(line)
+        ):
             return math.inf
         if any(record.held >= record.concurrency for record in line.limits):
             return math.inf
         return max(moments)
 
     def leave_door(self, job: Job, now: float, reason: str) -> None:
-        """Turn a job away that still stands at the door."""
+        """Turn a job away that still stands at the door, or beside one that does."""
         if job in self.gate.door:
             self.gate.door.remove(job)
+            self.keys.leave(job)
+            self._wake_companions(job)
             self.reject(job, now, reason)
+        elif self.keys.stop_waiting(job):
+            self.reject(job, now, reason)
+
+    def _wake_companions(self, job: Job) -> None:
+        """Have those look again that wait beside a job that leaves the door."""
+        companions = self.keys.companions(job)
+        if companions:
+            self.left.admitted += companions
+            self.dirty = True
 
     def _open_door(self, now: float) -> None:
         """Let in whom there is room for, in order, and anybody who can start at once.
@@ -114,7 +136,7 @@ class FullQueue(MainPath):
             startable = line.best is None and not self.paused and self.dispatcher.has_slot(line)
             if startable and line.limits:
                 startable = not self._no_room(line, now)
-            if self.queue.held >= self.queue.capacity and not (startable and not job.options.delay):
+            if self.queue.held >= self.queue.capacity and not (startable and not self.starts_later(job)):
                 if not any(group.free for group in self.pools.groups.values()):
                     return
                 continue
@@ -124,4 +146,5 @@ class FullQueue(MainPath):
             if slot is not None:
                 self.left.starts.append(slot)
             self.left.admitted.append(job)
+            self._wake_companions(job)
             self.dirty = True

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from .breakers import Phase
 from .bundle import Bundle
 from .core import Core
 from .job import Job
 from .limits import LimitRecord
+from .pool_table import Slot
 from .states import BACKING_OFF, DELAYED, RUNNING, WAITING, PoolState
 from .timers import TimerKind
 
@@ -41,6 +43,19 @@ def i1_one_place(core: Core) -> None:
         if expected is not None:
             _require(timer.job.state is expected, "I1", f"job {timer.job.id} has a timer of {timer.kind}")
         _require(not timer.job.state.settled, "I1", f"settled job {timer.job.id} has an armed timer")
+
+
+def i1_keys(core: Core) -> None:
+    """Of a key, exactly its living jobs are known, and only the first of them may start."""
+    known = list(core.keys)
+    there = [job for job in (*core.alive(), *core.gate.door) if job.options.key is not None]
+    _require(len(known) == len(there) and set(known) == set(there), "I1", "a key has forgotten who is alive")
+    for job in there:
+        before = core.keys.before(job)
+        behind = None if job.extra is None else job.extra.behind
+        _require(behind in (None, before), "I1", f"job {job.id} waits behind one that is not before it")
+        started = job.state is not DELAYED and job.id
+        _require(before is None or not started, "I1", f"two jobs of key {job.options.key!r} may run at once")
 
 
 def i2_ledger(core: Core) -> None:
@@ -78,12 +93,16 @@ def i3_free_counts(core: Core) -> None:
 
 
 def i4_attempts(core: Core) -> None:
-    """Attempts of a job are numbered without gaps, and the current one is the last."""
+    """Attempts of a job are numbered without gaps, the current one is the last, and a hedge is of that one."""
     for job in core.alive():
         history = job.extra.history if job.extra is not None else []
         numbers = [attempt.number for attempt in history]
         expected = list(range(1, job.attempt + (job.state is not RUNNING)))
         _require(numbers == expected, "I4", f"job {job.id} is {job.state.name} and has attempts {numbers}")
+        hedge = None if job.extra is None else job.extra.hedge
+        if hedge is not None:
+            one = job.state is RUNNING and hedge is not job.slot and hedge.job is job
+            _require(one and hedge.attempt == job.attempt, "I4", f"job {job.id} has a hedge of nothing")
 
 
 def i6_still_pools(core: Core) -> None:
@@ -103,11 +122,13 @@ def i7_work_conservation(core: Core) -> None:
     """No job whose limits have room waits while an accepting pool that may take it has a free slot."""
     if core.paused:
         return
-    for line in core.queue.every_line():
-        if len(line) and not (line.limits and line.where.record is not None):  # those see I16
+    for line in core.queue.every_line():  # who is parked at a limit or a breaker sees I16
+        if len(line) and not (line.limits and line.where.record is not None):
             _require(not core.dispatcher.has_slot(line), "I7", "a job waits beside a free slot")
     for job in core.gate.door:
-        startable = job.line.best is None and core.dispatcher.has_slot(job.line) and not job.options.delay
+        startable = (
+            job.line.best is None and core.dispatcher.has_slot(job.line) and not core.starts_later(job)
+        )
         if job.line.limits and startable:  # a token that has come takes effect when the alarm rings
             room = all(record.has_room(core.now) for record in job.line.limits)
             startable = room and core.next_deadline() > core.now
@@ -222,9 +243,33 @@ def _parked(core: Core, bundle: Bundle) -> None:
         _require(bool(ahead), "I16", f"job {line.peek().id} is parked at {record.whose}, which has room")
 
 
+def i17_breakers(core: Core) -> None:
+    """A breaker counts what it has seen, and nothing has started under one since it opened until its time came."""
+    for record in core.lots.breakers.values():
+        breaker, calls = record.breaker, len(record.seen)
+        _require(record.failed == sum(record.seen), "I17", f"{record.whose} miscounts its failures")
+        most = breaker.probes if record.phase is Phase.HALF_OPEN else breaker.window
+        _require(calls <= most, "I17", f"{record.whose} remembers {calls} attempts")
+        if record.phase is not Phase.OPEN:
+            _require(record.ready_at <= core.now, "I17", f"{record.whose} lets through only later")
+            continue
+        _require(calls == 0, "I17", f"{record.whose} is open and goes on counting")
+        for job in core.running():
+            late = record in job.line.limits and job.started_at > record.since
+            _require(
+                not late or _lay_ahead(job), "I17", f"job {job.id} started under the open {record.whose}"
+            )
+
+
+def _lay_ahead(job: Job) -> bool:
+    """Whether a job may have lain ahead in its slot: then it took its room when it was laid there."""
+    return isinstance(job.slot, Slot) and job.slot.pool.group.prefetch > 0
+
+
 #: In the order of their numbers.
 INVARIANTS: tuple[Callable[[Core], None], ...] = (
     i1_one_place,
+    i1_keys,
     i2_ledger,
     i3_slots,
     i3_free_counts,
@@ -237,6 +282,7 @@ INVARIANTS: tuple[Callable[[Core], None], ...] = (
     i10_limits,
     i11_capacity,
     i16_limits,
+    i17_breakers,
 )
 
 

@@ -14,6 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from policies.breaker import CircuitBreaker
+from policies.budget import RetryBudget
+from policies.hedge import Hedge
+from policies.parts import parts_of
+
 from .states import SUCCEEDED, WAITING, JobState
 
 if TYPE_CHECKING:
@@ -50,15 +55,36 @@ class JobOptions:
     retry: RetryPolicy | None = None
     tenant: str | None = None
     affinity: str | None = None
+    hedge: Hedge | None = None
     name: str | None = None
-    #: Nothing here needs a timer before the first start, or ever: the hot path asks only these.
+    #: The job's own policy, which no group overrides; else `retry` is the scheduler's.
+    own_retry: bool = False
+    #: Its policy looks at what calls return.
+    judges: bool = attrs.field(init=False, repr=False, eq=False)
+    #: At most one job of a key waits; what a newcomer does that finds one alive: join, reject or replace.
+    key: str | None = None
+    on_conflict: str = "join"
+    #: Nothing here needs a timer before the first start, or ever, nor has a key: the hot path asks only these.
     plain: bool = attrs.field(init=False, repr=False, eq=False)
     untimed: bool = attrs.field(init=False, repr=False, eq=False)
+    #: What its first attempt pays into, unless a group's policy decides on it.
+    budgets: tuple[RetryBudget, ...] = attrs.field(init=False, repr=False, eq=False)
+    #: What its retry policy may ask: budgets and breakers.
+    guards: tuple[RetryBudget | CircuitBreaker, ...] = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        plain = self.queue_timeout is None and self.deadline is None and not self.delay
+        plain = self.queue_timeout is None and self.deadline is None and not self.delay and self.key is None
         object.__setattr__(self, "plain", plain)
-        object.__setattr__(self, "untimed", plain and self.run_timeout is None)
+        guards: tuple[RetryBudget | CircuitBreaker, ...] = ()
+        if self.retry is not None:
+            guards = parts_of(self.retry, (RetryBudget, CircuitBreaker))
+        if self.hedge is not None:
+            guards = tuple(dict.fromkeys((*guards, self.hedge.budget)))
+        budgets = tuple(guard for guard in guards if isinstance(guard, RetryBudget))
+        object.__setattr__(self, "guards", guards)
+        object.__setattr__(self, "budgets", budgets)
+        object.__setattr__(self, "untimed", plain and self.run_timeout is None and self.hedge is None)
+        object.__setattr__(self, "judges", getattr(self.retry, "retry_if_result", None) is not None)
 
 
 @attrs.frozen(kw_only=True)
@@ -85,7 +111,14 @@ class Extra:
     first_started_at: float | None = None
     #: Seconds of the last backoff, for policies that build on it.
     last_delay: float | None = None
+    #: What its next attempt is still to be charged to, and waits for.
+    owes: tuple[Any, ...] = ()
+    #: The slot of the attempt's hedge, while both run, and when it was bound there.
+    hedge: Any = None
+    hedged_at: float = 0.0
     progress: tuple[float, float | None] | None = None
+    #: The job of the same key that must settle before this one may start.
+    behind: Job | None = None
     #: Held by a failed handle only; whoever drops it unread has it logged.
     unretrieved: object = None
 
@@ -252,6 +285,10 @@ class Job:
             error=self.outcome if settled and self.state is not SUCCEEDED else None,
         )
         return (*ended, last)
+
+    def again(self, slot: Place) -> object:
+        """Return the call of a hedge of this job in `slot`."""
+        return self
 
     def more(self) -> Extra:
         """Return the job's `Extra`, making it on first use."""

@@ -111,6 +111,8 @@ class LimitRecord:
     parked: dict[Any, Any] = attrs.Factory(dict)
     #: How many lines are.
     waiting: int = 0
+    #: Jobs that find no room fail at once instead of waiting.
+    fails: bool = False
 
     @classmethod
     def of(cls, limit: Limit, name: str) -> LimitRecord:
@@ -133,6 +135,10 @@ class LimitRecord:
         """Take the token of an attempt that starts. Cost: O(1)."""
         saved = now - self.saving
         self.ready_at = (max(saved, self.ready_at)) + self.interval
+
+    def return_token(self) -> None:
+        """Give back the token of an attempt that never began."""
+        self.ready_at -= self.interval
 
     def saved_up(self, now: float) -> bool:
         """Whether the bucket is full, so that a new one would be the same."""

@@ -8,16 +8,16 @@ some jobs need stands behind one test there. The rest of the file is for clarity
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 
 from policies.contracts import Admission
 
 from .._errors import JobInterrupted
 from . import events
-from .books import Books
-from .job import Attempt, Job, Line
+from .hedging import Hedging
+from .job import Job, Line
 from .pool_table import Slot
+from .retrier import REJECTED, budgets_of
 from .states import (
     BACKING_OFF,
     CANCELLED,
@@ -36,7 +36,7 @@ from .timers import TimerKind
 _ACCEPTING = PoolState.ACCEPTING
 
 
-class MainPath(Books, ABC):
+class MainPath(Hedging, ABC):
     """The steps of a job, from submit to settle."""
 
     def submit(self, job: Job, now: float) -> Slot | Admission | None:
@@ -89,20 +89,6 @@ class MainPath(Books, ABC):
             self.emit(
                 events.JobSubmitted(time=now, job_id=job.id, priority=options.priority, name=options.name)
             )
-
-    def _key(self, job: Job) -> float:
-        if self.key_is_priority:
-            return job.options.priority
-        try:
-            key = float(self.ordering.key(job))
-            if math.isnan(key):  # it compares false with everything
-                raise ValueError("key() must return a number that can be ordered, not NaN")
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            self.policy_failed("ordering", self.ordering, error, "priority, then arrival")
-            return job.options.priority
-        return key
 
     def _enter(self, job: Job, now: float) -> Slot | None:
         """Let an admitted job with limits wait, be delayed, or start."""
@@ -174,16 +160,21 @@ class MainPath(Books, ABC):
         if shares is not None and shares.charges:
             shares.began(job, now)
         options = job.options
-        meter = slot.meter = slot.pool.group.meters[options.priority]
+        group = slot.pool.group
+        meter = slot.meter = group.meters[options.priority]
         waits = meter.waits
         waits.append(now - job.waiting_since)
         if len(waits) >= FOLD_AT:
             meter.fold()
+        if (options.budgets or group.budgets) and job.attempt == 1:
+            self.budgets.deposit(budgets_of(options, group), now)
         if not options.untimed:
             if options.queue_timeout is not None:
                 self.timers.disarm(job, TimerKind.QUEUE_TIMEOUT)
             if options.run_timeout is not None:
                 self.arm(now + options.run_timeout, TimerKind.RUN_TIMEOUT, job)
+            if options.hedge is not None:
+                self.hedge_later(job, slot, now)
         if self.observed:
             self.emit(
                 events.JobStarted(
@@ -201,17 +192,15 @@ class MainPath(Books, ABC):
         self.now = now
         job = slot.job
         if job is None or job.slot is not slot:
-            slot.job = None
-            self._late(job, slot, now)
-            if job is not None and job.line.limits:
-                self.lots.release(job.line)
-                self._room_came(now)
-            return
+            if job is None or error is not None or job.extra is None or job.extra.hedge is not slot:
+                self._late(job, slot, now)
+                return
+            self.hedge_won(job, slot)
         slot.meter.runs.append(now - job.started_at)
         if self.shares is not None:
             self.shares.ended(job, now)
         if error is not None:
-            self._failed(job, slot, error, now)
+            self._failed(job, slot, error, now, rejected=value is REJECTED)
             slot.job = None
             if job.line.limits and (self.lots.release(job.line) or self.gate.door):
                 self._room_came(now)
@@ -224,14 +213,20 @@ class MainPath(Books, ABC):
         self.ledger.succeeded += 1
         slot.job = None
 
-        if job.line.limits and (self.lots.release(job.line) or self.gate.door):
+        if job.line.limits and (self._answered(job, now) or self.gate.door):
             self._room_came(now)
         if self.keeps_run_times and (decay := slot.pool.group.decay) is not None:
             slot.pool.observe(now - job.started_at, now, decay)
-        if not job.options.untimed:
-            self.timers.disarm(job)
         if self.observed:
             self.emit(events.JobSettled(time=now, job_id=job.id, state=SUCCEEDED, attempts=job.attempt))
+        if not job.options.untimed:
+            self.let_go(job, now)
+
+    def _answered(self, job: Job, now: float) -> bool:
+        """Give back what a job that succeeded held, and tell its breakers; return whether somebody was woken."""
+        if self.lots.breakers:
+            self.lots.judge(job, None, now)
+        return self.lots.release(job.line)
 
     def _room_came(self, now: float) -> None:
         """Let those start that waited for what a call gave back of its limits."""
@@ -269,26 +264,32 @@ class MainPath(Books, ABC):
         self.stop_if_empty(pool, now)
         return None
 
-    def _failed(self, job: Job, slot: Slot, error: BaseException, now: float) -> None:
-        self.timers.disarm(job, TimerKind.RUN_TIMEOUT)
+    def _failed(self, job: Job, slot: Slot, error: BaseException, now: float, *, rejected: bool) -> None:
         if slot.interrupted is not None:
-            state = CANCELLED if isinstance(error, JobInterrupted) else FAILED
-            self.settle(job, state, error, now)
+            self.settle(job, CANCELLED if isinstance(error, JobInterrupted) else FAILED, error, now)
             return
-        delay = self.retry_delay(job, error, now)
+        if self.lots.breakers:
+            self.lots.judge(job, error, now)
+        if job.options.hedge is not None and self.hedge_takes_over(job):
+            return
+        self.timers.disarm(job, TimerKind.RUN_TIMEOUT)
+        delay = self.retry_delay(job, slot, error, now, rejected=rejected)
         if delay is None:
             self.settle(job, FAILED, error, now)
         else:
             self.back_off(job, error, delay, now)
 
-    def retry_delay(self, job: Job, error: BaseException, now: float) -> float | None:
-        """Return seconds until the job's next attempt, or None when this failure is final."""
-        if not self.retrying or job.options.retry is None:
-            return None
-        return self.retrier.ask(job, error, now)
+    def retry_delay(
+        self, job: Job, slot: Slot, error: BaseException, now: float, *, rejected: bool = False
+    ) -> float | None:
+        """Return seconds until the next attempt of a job that failed in `slot`, or None when that is final."""
+        return self.retrier.ask(job, slot, error, now, rejected=rejected) if self.retrying else None
 
     def back_off(self, job: Job, error: BaseException, delay: float, now: float) -> None:
         """Let a job whose attempt failed wait for its next one; it holds no slot and keeps its key."""
+        if job.options.hedge is not None:
+            self.drop_hedge(job, "its attempt was given up")
+            self.timers.disarm(job, TimerKind.HEDGE)
         attempt = self._ended(job, error, now)
         extra = job.more()
         # No call up to the blank line, see `_start`.
@@ -314,20 +315,11 @@ class MainPath(Books, ABC):
         extra.history = [*extra.history, attempt]
         job.slot = None
 
-    def _ended(self, job: Job, error: BaseException, now: float) -> Attempt:
-        slot = job.slot
-        assert slot is not None
-        return Attempt(
-            number=job.attempt,
-            pool=slot.pool_id,
-            worker=slot.worker,
-            started_at=job.started_at,
-            ended_at=now,
-            error=error,
-        )
-
     def _late(self, job: Job | None, slot: Slot, now: float) -> None:
-        """Drop the outcome of an attempt that was given up before."""
+        """Drop the outcome of an attempt that was given up before, or of a hedge that failed."""
+        slot.job = None
+        if job is not None and job.extra is not None and job.extra.hedge is slot:
+            job.extra.hedge = None
         if slot.stuck:
             slot.stuck = False
             if self.dozing:  # its slot is free again, and may be one too many
@@ -337,6 +329,9 @@ class MainPath(Books, ABC):
             self.shares.returned_late(slot, now)
         if self.observed and job is not None:
             self.emit(events.WorkerReturned(time=now, job_id=job.id, worker=slot.worker))
+        if job is not None and job.line.limits:
+            self.lots.release(job.line)
+            self._room_came(now)
 
     def settle(
         self, job: Job, state: JobState, outcome: object, now: float, *, open_door: bool = True
@@ -365,9 +360,9 @@ class MainPath(Books, ABC):
 
         if waited and before is WAITING:
             job.line.discard(job)
-        self.timers.disarm(job)
         if self.observed:
             self.emit(events.JobSettled(time=now, job_id=job.id, state=state, attempts=job.attempt))
+        self.let_go(job, now)
         if open_door and self.gate.door:
             self._open_door(now)
 

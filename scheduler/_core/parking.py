@@ -27,8 +27,11 @@ from heapq import heappop, heappush
 from typing import Any
 from weakref import WeakValueDictionary
 
-from .bundle import Bundle, Turn
-from .job import JobOptions, Line
+from policies.breaker import CircuitBreaker
+
+from .breakers import BreakerRecord
+from .bundle import Bundle
+from .job import Job, JobOptions, Line
 from .limited import Heads, LimitedLine
 from .limits import Limit, LimitRecord
 
@@ -41,7 +44,8 @@ _TOKENS_PER_TURN = 256
 class Lots:
     """Every limit and whom it keeps waiting.
 
-    `woken` collects lines that have been opened again: whoever ends the turn lets them meet free slots.
+    `woken` collects lines that have been opened again: whoever ends the turn lets them meet free slots;
+    `failing` those that are parked where nobody is to wait: whoever ends the turn lets their jobs fail.
     """
 
     __slots__ = (
@@ -51,17 +55,22 @@ class Lots:
         "_number",
         "_remembered",
         "_tokens",
+        "breakers",
         "bundles",
+        "failing",
         "limits",
         "turn",
         "woken",
     )
 
-    def __init__(self, limits: Iterable[Limit], turn: Turn) -> None:
-        self.limits: Sequence[Limit] = tuple(limits)
+    def __init__(self, limits: Iterable[Limit], turn: Any, breakers: Iterable[CircuitBreaker] = ()) -> None:
+        self.breakers = {breaker: BreakerRecord.watching(breaker, turn) for breaker in breakers}
+        #: What jobs may be under, breakers included.
+        self.limits: Sequence[Limit | CircuitBreaker] = (*limits, *self.breakers)
         self.turn = turn
         self.bundles: list[Bundle] = []
         self.woken: list[LimitedLine] = []
+        self.failing: list[LimitedLine] = []
         self._fixed: dict[tuple[int, str], LimitRecord] = {}
         self._each: WeakValueDictionary[tuple[int, str], LimitRecord] = WeakValueDictionary()
         #: What nobody may know any more, and must not be forgotten yet.
@@ -71,10 +80,12 @@ class Lots:
         self._tokens: list[tuple[float, int, LimitRecord]] = []
         self._number = 0
 
-    def of(self, options: JobOptions) -> tuple[LimitRecord, ...]:
-        """Return the limits that a job with these options is under, in the order in which they were given."""
-        records = []
+    def of(self, options: JobOptions, groups: tuple[Any, ...] = ()) -> tuple[LimitRecord, ...]:
+        """Return the limits that a job with these options is under, in the order in which they were given, then the breakers."""
+        records: list[LimitRecord] = []
         for number, limit in enumerate(self.limits):
+            if isinstance(limit, CircuitBreaker):
+                break
             name = limit.name_for(options)
             if name is not None:
                 known: Any = self._each if limit.tenant == "*" else self._fixed
@@ -82,6 +93,7 @@ class Lots:
                 if record is None:
                     record = known[number, name] = LimitRecord.of(limit, name)
                 records.append(record)
+        records += [record for record in self.breakers.values() if record.covers(options, groups)]
         return tuple(records)
 
     def adopt(self, bundle: Bundle) -> Bundle:
@@ -113,7 +125,7 @@ class Lots:
         for record in line.limits:
             record.held -= 1
             if token:
-                record.ready_at -= record.interval
+                record.return_token()
             waiting += record.waiting
         if waiting:
             now = self.turn.now
@@ -122,6 +134,29 @@ class Lots:
                     self._wake(record, now)
             return bool(self.woken)
         return False
+
+    def judge(self, job: Job, error: BaseException | None, now: float, *, returned: bool = True) -> None:
+        """Tell the breakers of a job how its attempt ended; if its call `returned`, what it holds is given back next."""
+        for record in job.line.limits:
+            if type(record) is BreakerRecord:
+                opened = record.opened
+                record.saw(error, job.started_at, now, returned=returned)
+                if record.fails and record.opened > opened:
+                    self._park_all(record)
+
+    def _park_all(self, record: LimitRecord) -> None:
+        """Park every open line under a limit that has no room, without waiting until each surfaces. Cost: O(lines)."""
+        for bundle in self.bundles:
+            for line in list(bundle.occupied):
+                if record in line.limits and line.where is bundle.open:
+                    self.park(line, record)
+                    self.pass_on(line)
+
+    def look(self, line: Any) -> None:
+        """See whether somebody who is parked at a limit of this line may be let out now, or when."""
+        for record in line.limits:
+            if record.waiting:
+                self._wake(record, self.turn.now)
 
     def _remember(self, record: LimitRecord, now: float) -> None:
         self._remembered[record] = None
@@ -146,6 +181,9 @@ class Lots:
             heads = record.parked[line.bundle] = Heads(record)
         self.move(line, heads)
         self._arm(record)
+        if record.fails:
+            self.failing.append(line)
+            self.turn.dirty = True
 
     def move(self, line: LimitedLine, heads: Heads | None) -> None:
         """Have a line in another place, or in none."""
@@ -231,7 +269,13 @@ class Lots:
 
     def records(self) -> list[LimitRecord]:
         """Return every limit that somebody knows."""
-        return [*self._fixed.values(), *self._each.values()]
+        return [*self._fixed.values(), *self._each.values(), *self.breakers.values()]
+
+    def breakers_at(self, group: Any) -> list[BreakerRecord]:
+        """Return the breakers over jobs that a group may take."""
+        lines = (line for bundle in self.bundles if group in bundle.groups for line in bundle.known.values())
+        met = {record for line in lines for record in line.limits}
+        return [record for record in self.breakers.values() if record in met]
 
     def recount(self, holding: Iterable[Line]) -> None:
         """Count anew who holds what, and park nobody: each line is placed when it is laid anew. Cost: O(n)."""
@@ -239,7 +283,7 @@ class Lots:
             record.held = record.waiting = 0
             record.parked = {}
             record.armed = math.inf
-        self._tokens, self.woken = [], []
+        self._tokens, self.woken, self.failing = [], [], []
         for bundle in self.bundles:
             bundle.clear()
         for line in self.lines():

@@ -13,7 +13,8 @@ from typing import Any
 
 import attrs
 
-from policies.contracts import RoutingPolicy, ScalingPolicy
+from policies.budget import RetryBudget
+from policies.contracts import RetryPolicy, RoutingPolicy, ScalingPolicy
 
 from .job import Job, Line
 from .states import POOL_TRANSITIONS, RUNNING, PoolState
@@ -72,7 +73,8 @@ class Slot:
     @property
     def overdue(self) -> bool:
         """Whether the call bound here has outlived its attempt."""
-        return self.job is not None and self.job.slot is not self
+        job = self.job
+        return job is not None and job.slot is not self and (job.extra is None or job.extra.hedge is not self)
 
 
 @attrs.define(eq=False)
@@ -103,8 +105,9 @@ class PoolRecord:
     #: A slot was taken since somebody looked, and since when none has been in use.
     touched: bool = False
     idle_since: float = 0.0
-    #: It drains because there was less to do, and may be taken back when there is more.
+    #: It drains because there was less to do, and may be taken back when there is more; until when it is kept for that.
     released: bool = False
+    kept_until: float = -math.inf
     #: It is quarantined, and another pool has taken its place.
     replaced: bool = False
     #: It was cordoned when it was quarantined, and is again when it is released.
@@ -170,6 +173,10 @@ class GroupRecord:
     replacements_max: int = 2
     #: Which of its pools; None: as the dispatcher is told.
     routing: RoutingPolicy | None = None
+    #: Decides on failures here of jobs without a policy of their own; None: as the scheduler's does.
+    retry: RetryPolicy | None = None
+    #: What the first attempts of such jobs pay into.
+    budgets: tuple[RetryBudget, ...] = ()
     #: Seconds in which run times fade that the routing policy looks at; None if it does not.
     decay: float | None = None
     pools: list[PoolRecord] = attrs.Factory(list)

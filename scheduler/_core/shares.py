@@ -143,6 +143,19 @@ class Shares:
         share.starts += now
         share.outlived_at = min(share.outlived_at, now + charge.seconds)
 
+    def hedged(self, job: Job, slot: Slot, now: float) -> None:
+        """Charge a hedge to its slot. Cost: O(1)."""
+        share: Share = job.line.share  # type: ignore[attr-defined]  # see `ended`
+        share.held += 1
+        seconds = max(share.expects(self.guess), INSTANT)
+        self._begin(self._charge(slot, job.line, seconds), now)  # type: ignore[arg-type]  # see `ended`
+
+    def passed_on(self, job: Job, slot: Slot) -> None:
+        """Charge to the job from now on what its hedge in `slot` is charged for."""
+        charge = self.charges.pop(slot, None)
+        if charge is not None:
+            self.charges[job] = charge
+
     def outlived(self, job: Job, slot: Slot, since: float) -> None:
         """Charge a call that has run `since` then to its slot from now on: its job has given the attempt up."""
         charge = self.charges.pop(job, None)

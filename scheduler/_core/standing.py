@@ -55,10 +55,16 @@ def _why_elsewhere(core: Core, job: Job, now: float) -> str:
         return f"attempt {job.attempt} has run for {_s(now - job.started_at)} in {slot.worker}{asked}"
     if job.lies_ahead and slot is not None:
         return f"it lies ahead in {slot.worker}, which starts it when it has ended what it runs"
+    if job.extra is not None and job.extra.behind is not None:
+        before = job.extra.behind
+        return f"job {before.id} of its key is {before.state.value.replace('_', ' ')}, and must settle first"
     kind = TimerKind.DELAY if job.state is DELAYED else TimerKind.BACKOFF
     left = next((timer.when - now for timer in core.timers if timer.job is job and timer.kind is kind), 0.0)
     if job.state is BACKING_OFF:
-        return f"attempt {job.attempt} failed, and the next one is {_s(left)} away"
+        owes = () if job.extra is None else job.extra.owes
+        waits = " and ".join(guard.whose for guard in owes)
+        waits = f": it waits for {waits}, which is asked again then" if waits else ""
+        return f"attempt {job.attempt} failed, and the next one is {_s(left)} away{waits}"
     return f"its delay is over in {_s(left)}"
 
 

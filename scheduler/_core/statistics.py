@@ -114,6 +114,10 @@ class Meter:
             self.run_squares += sum(map(mul, runs, runs))
             self.run_total += _count(runs, self._run_buckets)
 
+    def run_counts(self) -> list[int]:
+        """Return how many run times have been folded into each bucket."""
+        return list(self._run_buckets)
+
     def freeze(self) -> tuple[Histogram, Histogram]:
         """Return the waits and the run times so far."""
         self.fold()
@@ -148,6 +152,8 @@ class Ledger:
         "cancelled",
         "expired",
         "failed",
+        "hedges",
+        "hedges_won",
         "late",
         "numbers",
         "recalled",
@@ -161,7 +167,7 @@ class Ledger:
     def __init__(self) -> None:
         #: Numbers given out: one to every submission, one more to a delayed job that became due.
         self.numbers = self.renumbered = 0
-        self.rejected = self.retries = self.late = self.recalled = 0
+        self.rejected = self.retries = self.late = self.recalled = self.hedges = self.hedges_won = 0
         self.succeeded = self.failed = self.cancelled = self.expired = self.shed = 0
 
     @property
@@ -210,6 +216,37 @@ class PoolStatistics:
 
 
 @attrs.frozen(kw_only=True)
+class BudgetStatistics:
+    """One retry budget at one moment. The counts are of all time."""
+
+    name: str
+    #: Retries that it can pay for now.
+    balance: float
+    #: First attempts that paid in.
+    deposited: int
+    #: Retries that it paid for.
+    withdrawn: int
+    #: Jobs that failed because it was empty.
+    refused: int
+
+
+@attrs.frozen(kw_only=True)
+class BreakerStatistics:
+    """One circuit breaker at one moment. `state` is closed, open or half-open."""
+
+    #: Whose jobs it is about, in words.
+    breaker: str
+    state: str
+    #: The attempts that it judges by now, and how many of them failed.
+    calls: int
+    failed: int
+    #: How often it has opened.
+    opened: int
+    #: When it lets the next jobs through; None unless it is open.
+    until: float | None
+
+
+@attrs.frozen(kw_only=True)
 class Statistics:
     """One consistent snapshot of the whole scheduler.
 
@@ -235,12 +272,19 @@ class Statistics:
     late: int
     #: Jobs that were given to a worker, not begun, and taken back; no attempt was charged.
     recalled: int
-    #: Of the waiting jobs, those that a `Limit` keeps from starting now.
+    #: Of the waiting jobs, those that a `Limit` or a breaker keeps from starting now.
     limited: int = 0
     capacity: int
     waits: Mapping[tuple[int, str], Histogram] = attrs.field(repr=False)
     run_times: Mapping[tuple[int, str], Histogram] = attrs.field(repr=False)
     pools: tuple[PoolStatistics, ...]
+    #: Second attempts beside one that took long, and how many of them returned first with a value.
+    hedges: int = 0
+    hedges_won: int = 0
+    #: Every retry budget that a job has named.
+    budgets: tuple[BudgetStatistics, ...] = ()
+    #: Every circuit breaker.
+    breakers: tuple[BreakerStatistics, ...] = ()
 
     def wait(self, *, priority: int | None = None, group: str | None = None) -> Histogram:
         """Return the waits of one priority, of one group, of both, or of all jobs."""

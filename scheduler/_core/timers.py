@@ -24,6 +24,7 @@ class TimerKind(enum.Enum):
     QUEUE_TIMEOUT = "queue_timeout"
     RUN_TIMEOUT = "run_timeout"
     DEADLINE = "deadline"
+    HEDGE = "hedge"
 
 
 class Timer(NamedTuple):

@@ -15,7 +15,8 @@ from .._core.states import SUCCEEDED
 from .._core.statistics import Statistics
 from .._errors import ConfigError, NoEligiblePool
 from .._options import Options, checked
-from ..simulation import SimulatedJob, Simulator
+from .._simulated_job import SimulatedJob
+from ..simulation import Simulator
 from .tally import Batches, Series, Tally
 from .traces import Arrival, Kind
 
@@ -117,7 +118,7 @@ class MeasuredSimulator(Simulator):
         super()._start(slot, job, now)
         measures = self.measures
         assert measures is not None
-        if job.attempt == 1:
+        if job.attempt == 1 and job.slot is slot:  # not a hedge of it
             waited = now - job.submitted_at
             priority = job.options.priority
             tally = measures.classes.get(priority)
@@ -130,9 +131,10 @@ class MeasuredSimulator(Simulator):
             depth.note(now, held)
 
     def _finish(self, ended: tuple[Slot, Any, int], now: float) -> None:
-        super()._finish(ended, now)
         job = ended[1]
-        if job.state is SUCCEEDED:
+        before = job.state
+        super()._finish(ended, now)
+        if job.state is SUCCEEDED is not before:  # the first of its calls that comes back
             run_time = max(job.run_time, SHORTEST_S)
             above_one = max(0.0, (now - job.submitted_at - run_time) / run_time)
             measures = self.measures

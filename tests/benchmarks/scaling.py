@@ -39,6 +39,7 @@ COLUMNS = (
     "× best fixed",
     "opened",
     "drained",
+    "taken back",
     "undone",
     "lost",
 )
@@ -95,8 +96,9 @@ def cells(outcome: Outcome, peer: Outcome) -> tuple[str, ...]:
         " / ".join(classes) if len(classes) > 1 else "",
         f"{outcome.slot_seconds:,.0f}",
         "" if fixed else f"{outcome.slot_seconds / peer.slot_seconds:.2f} ({peer.policy.split()[0]} pools)",
-        str(outcome.additions + outcome.taken_back),
+        str(outcome.additions),
         str(outcome.removals),
+        str(outcome.taken_back),
         f"{outcome.regretted} + {outcome.missed}",
         str(outcome.lost),
     )

@@ -12,26 +12,37 @@ from policies import (
     Affinity,
     Aging,
     Block,
+    Budgeted,
     CallerRuns,
+    CircuitBreaker,
     CoDel,
+    DecorrelatedJitter,
     EarliestDeadline,
     ExponentialBackoff,
     Failure,
     FairShare,
+    FibonacciBackoff,
+    FirstMatch,
     FixedBackoff,
     FixedPools,
+    HonourRetryAfter,
     LeastLoaded,
+    LinearBackoff,
     NoRetry,
     Pack,
     PeakEwma,
+    PolynomialBackoff,
     QueueDelay,
     Reject,
+    RetryBudget,
     RoundRobin,
+    ScheduleBackoff,
     ShedLowest,
     SquareRootStaffing,
     StrictPriority,
     TargetUtilization,
     TwoRandomChoices,
+    WithBreaker,
 )
 from policies.testing import (
     check_admission_policy,
@@ -43,6 +54,12 @@ from policies.testing import (
 
 #: A retry check asks about ten thousand attempts, so a few settings say as much as many.
 FEW = settings(max_examples=8)
+
+
+def looks_like_trouble(thing):
+    """Say yes or no to an error or a value; in a module, so that a policy with it can be pickled."""
+    return getattr(thing, "errno", None) is not None
+
 
 ORDERINGS = [
     StrictPriority(),
@@ -93,6 +110,28 @@ RETRIES = [
     ExponentialBackoff(),
     ExponentialBackoff(attempts_max=20_000, initial=1e-300, ceiling=1e300, retry_on=BaseException),
     ExponentialBackoff(retry_on=(OSError, KeyError)),
+    ExponentialBackoff(jitter="equal", base=1.5, elapsed_max=60, give_up_on=KeyError),
+    LinearBackoff(attempts_max=20_000),
+    DecorrelatedJitter(attempts_max=20_000, by_cause=True, retry_on=OSError),
+    FibonacciBackoff(attempts_max=20_000, initial=1e-300, ceiling=1e300),
+    PolynomialBackoff(attempts_max=20_000, jitter=0.1),
+    ScheduleBackoff([1, 5, 30], retry_on=looks_like_trouble, retry_if_result=looks_like_trouble),
+    FirstMatch(
+        {
+            ConnectionError: FixedBackoff(attempts_max=20_000),
+            (KeyError, ValueError): NoRetry(),
+            OSError: None,
+        },
+        otherwise=ExponentialBackoff(retry_if_result=looks_like_trouble),
+        by_cause=True,
+    ),
+    HonourRetryAfter(ExponentialBackoff(attempts_max=20_000, elapsed_max=3600), by_cause=True, ceiling=1000),
+    HonourRetryAfter(FirstMatch({OSError: HonourRetryAfter(ScheduleBackoff([0]))}, otherwise=FixedBackoff())),
+    Budgeted(ExponentialBackoff(attempts_max=20_000), RetryBudget()),
+    Budgeted(
+        Budgeted(FixedBackoff(), RetryBudget(name="a", ratio=0)), RetryBudget(name="b"), when_empty="wait"
+    ),
+    WithBreaker(FixedBackoff(), CircuitBreaker(tag="api", fail_on=(OSError, ValueError)), when_open="wait"),
 ]
 
 seconds = st.floats(0, 1e12, allow_subnormal=False) | st.integers(0, 10**9)
@@ -142,7 +181,7 @@ def test_our_scalings_are_lawful(policy):
 @pytest.mark.parametrize("policy", RETRIES, ids=repr)
 def test_our_retries_are_lawful(policy):
     """A backoff that overflows at attempt 1025 does so at night, after a day of failures."""
-    check_retry_policy(policy)
+    check_retry_policy(policy, names={"looks_like_trouble": looks_like_trouble})
 
 
 @pytest.mark.usefixtures("untraced")
@@ -159,22 +198,60 @@ def test_block_is_lawful_with_any_timeout(timeout):
     check_admission_policy(Block(timeout=timeout))
 
 
+limits = {
+    "attempts_max": attempts_max,
+    "elapsed_max": st.none() | some_seconds,
+    "retry_on": retry_on,
+    "give_up_on": retry_on,
+    "by_cause": st.booleans(),
+}
+backoffs = st.one_of(
+    st.builds(FixedBackoff, delay=seconds, **limits),
+    st.builds(LinearBackoff, initial=seconds, step=seconds, ceiling=some_seconds, **limits),
+    st.builds(
+        ExponentialBackoff,
+        initial=some_seconds,
+        ceiling=some_seconds,
+        jitter=st.sampled_from(["full", "equal", "none"]),
+        **limits,
+    ),
+    st.builds(DecorrelatedJitter, initial=some_seconds, ceiling=some_seconds, **limits),
+    st.builds(FibonacciBackoff, initial=some_seconds, ceiling=some_seconds, **limits),
+    st.builds(
+        PolynomialBackoff, initial=some_seconds, ceiling=some_seconds, jitter=st.floats(0, 1), **limits
+    ),
+    st.builds(ScheduleBackoff, st.lists(seconds, min_size=1, max_size=4), **limits),
+)
+
+
 @pytest.mark.usefixtures("untraced")
 @FEW
-@given(attempts_max=attempts_max, delay=seconds, retry_on=retry_on)
-def test_a_fixed_backoff_is_lawful_with_any_settings(attempts_max, delay, retry_on):
+@given(policy=backoffs)
+def test_a_backoff_is_lawful_with_any_settings(policy):
     """Laws that hold only for the defaults protect nobody."""
-    check_retry_policy(FixedBackoff(attempts_max=attempts_max, delay=delay, retry_on=retry_on))
+    check_retry_policy(policy)
+
+
+composed = st.recursive(
+    st.just(NoRetry()) | backoffs,
+    lambda inner: st.one_of(
+        st.builds(HonourRetryAfter, inner, ceiling=some_seconds, by_cause=st.booleans()),
+        st.builds(
+            FirstMatch,
+            st.dictionaries(errors, st.none() | inner, min_size=1, max_size=3),
+            otherwise=st.none() | inner,
+            by_cause=st.booleans(),
+        ),
+    ),
+    max_leaves=4,
+)
 
 
 @pytest.mark.usefixtures("untraced")
 @FEW
-@given(attempts_max=attempts_max, initial=some_seconds, ceiling=some_seconds, retry_on=retry_on)
-def test_an_exponential_backoff_is_lawful_with_any_settings(attempts_max, initial, ceiling, retry_on):
-    """Doubling is where waits overflow, whatever they start from."""
-    policy = ExponentialBackoff(
-        attempts_max=attempts_max, initial=initial, ceiling=ceiling, retry_on=retry_on
-    )
+@given(policy=composed)
+def test_whatever_wraps_whatever_is_lawful(policy):
+    """Policies are put together by people who have not seen each other's code."""
     check_retry_policy(policy)
 
 
@@ -394,6 +471,40 @@ class MarksTheError(Plain):
         return 1.0
 
 
+@attrs.frozen
+class OneTooMany(Plain):
+    """Takes its limit for the number of retries."""
+
+    attempts_max = 3
+
+    def retry_after(self, failure, uniform):
+        return 1.0 if failure.attempt <= self.attempts_max else None
+
+
+@attrs.frozen
+class TooLate(Plain):
+    """Forgets that the wait takes time, too."""
+
+    elapsed_max = 1.5
+
+    def retry_after(self, failure, uniform):
+        return 1.0 if failure.elapsed <= self.elapsed_max else None
+
+
+@attrs.frozen
+class LimitedInWords(Plain):
+    """Takes its limit from a file, as it stands there."""
+
+    attempts_max = "3"
+
+
+@attrs.frozen
+class JudgesByNumber(Plain):
+    """Takes the status for the function that knows it."""
+
+    retry_if_result = 503
+
+
 class NotEvenItself(Plain):
     """A value that is equal to nothing."""
 
@@ -455,6 +566,10 @@ BAD_RETRIES = [
     (Speechless(), "its repr evaluates back"),
     (WithoutMethod(), "retry_after"),
     (Plain, "not a class"),
+    (OneTooMany(), "'attempts_max'"),
+    (TooLate(), "'elapsed_max'"),
+    (LimitedInWords(), "attempts_max is a number or None"),
+    (JudgesByNumber(), "retry_if_result is a function or None"),
 ]
 
 

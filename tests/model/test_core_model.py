@@ -21,15 +21,18 @@ from policies import (
     Aging,
     Block,
     CallerRuns,
+    DecorrelatedJitter,
     EarliestDeadline,
     ExponentialBackoff,
     FairShare,
+    FirstMatch,
     FixedBackoff,
     LeastLoaded,
     Pack,
     PeakEwma,
     Reject,
     RoundRobin,
+    ScheduleBackoff,
     ShedLowest,
     StrictPriority,
     TwoRandomChoices,
@@ -216,7 +219,13 @@ KEYS = {
 }
 TENANTS = (None, "gold", "tin")
 ADMISSIONS = (Block(), Reject(), ShedLowest(), CallerRuns())
-RETRIES = (None, FixedBackoff(delay=1.0), FixedBackoff(delay=0.0, attempts_max=2), ExponentialBackoff())
+RETRIES = (
+    None,
+    FixedBackoff(delay=1.0),
+    FixedBackoff(delay=0.0, attempts_max=2),
+    ExponentialBackoff(),
+    FirstMatch({OSError: ScheduleBackoff([0.0, 2.0, 0.5])}, otherwise=DecorrelatedJitter(elapsed_max=5.0)),
+)
 LIMITS = (
     (),
     (),

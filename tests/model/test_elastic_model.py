@@ -191,7 +191,7 @@ class World:
     def drain(self, number):
         def drain(pool, now):
             if pool.state is DRAINING:
-                pool.released = False
+                self.core.keep_no_longer(pool, now)
             elif pool.group.capacity_pools() > pool.group.min_pools or pool.state is PoolState.QUARANTINED:
                 self.core.drain(pool, now)
             else:

@@ -63,9 +63,9 @@ class Outcome:
     additions: int
     removals: int
     taken_back: int
-    #: Additions undone by a drain, and drains undone by an addition, within one stabilisation window.
+    #: Within one stabilisation window: additions that a drain undid, and when a pool was opened in place of one
+    #: that had been drained and was gone. One that was only taken back has cost nothing.
     regretted: int
-    #: When drains were.
     missed_at: list[float]
     #: Most pools at a time, and pools at the very end, when all is quiet.
     most: int
@@ -85,7 +85,7 @@ class Outcome:
 
     @property
     def missed(self) -> int:
-        """Drains that an addition undid."""
+        """Pools opened in place of one that was drained and gone."""
         return len(self.missed_at)
 
     @property
@@ -141,7 +141,9 @@ class _Watch:
         self.priorities: dict[int, int] = {}
         self.alive: dict[str, tuple[float, int]] = {}
         self.paid = 0.0
-        self.changes: list[tuple[float, int, float]] = []
+        #: Changes by themselves: when, whether up or down, within how long another would undo it, and pools.
+        self.changes: list[tuple[float, int, float, tuple[str, ...]]] = []
+        self.missed_at: list[float] = []
         self.counts: defaultdict[str, int] = defaultdict(int)
         self.pools: list[tuple[float, int]] = []
         self.most = 0
@@ -171,19 +173,27 @@ class _Watch:
             scaled = self.simulator.core.scaled.get("group")
             if scaled is not None:
                 sign = -1 if event.action == "drain" else 1
-                self.changes.append((event.time, sign, scaled.flow.stable_length))
+                self.changes.append((event.time, sign, scaled.flow.stable_length, event.pools))
+                if event.action == "add" and self._gone_too_soon(event.time):
+                    self.missed_at.append(event.time)
 
     def finish(self) -> None:
         """Count what is still there."""
         self.paid += sum(slots * max(0.0, self.length - since) for since, slots in self.alive.values())
 
-    def undone(self, sign: int) -> list[float]:
-        """Return when changes of this sign were undone by the other within one stabilisation window."""
-        return [
-            later
-            for (when, one, _), (later, other, window) in pairwise(self.changes)
-            if one == sign and other == -sign and later - when < window
-        ]
+    def _gone_too_soon(self, now: float) -> bool:
+        """Whether a pool has gone that was drained within the last stabilisation window: one is opened in its place."""
+        return any(
+            sign == -1 and now - when < window and not self.alive.keys() & set(pools)
+            for when, sign, window, pools in self.changes
+        )
+
+    def regretted(self) -> int:
+        """Return how many additions a drain undid within one stabilisation window."""
+        return sum(
+            one == 1 and other == -1 and later - when < window
+            for (when, one, _, _), (later, other, window, _) in pairwise(self.changes)
+        )
 
 
 def play(
@@ -222,8 +232,8 @@ def play(
         additions=watch.counts["add"],
         removals=watch.counts["drain"],
         taken_back=watch.counts["take back"],
-        regretted=len(watch.undone(1)),
-        missed_at=watch.undone(-1),
+        regretted=watch.regretted(),
+        missed_at=watch.missed_at,
         most=watch.most,
         at_the_end=len(simulator.pools()),
         failed_starts=watch.counts["failed"],

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 
 from policies import (
     AdmissionPolicy,
+    ExponentialBackoff,
     FailureView,
     JobView,
     OrderingPolicy,
@@ -79,8 +80,10 @@ def an_option_with_a_typo_is_an_error(scheduler: Scheduler) -> None:
     scheduler.with_options(priorty=1)  # type: ignore[call-arg]
     scheduler.with_options(priority="high")  # type: ignore[arg-type]
     scheduler.with_options(deadline="soon")  # type: ignore[arg-type]
+    scheduler.with_options(key=7)  # type: ignore[arg-type]
+    scheduler.with_options(on_conflict="merge")  # type: ignore[arg-type]
+    scheduler.dead_letters.resubmit(7, priorty=1)  # type: ignore[call-arg]
     scheduler.with_options(retry=3)  # type: ignore[arg-type]
-    scheduler.with_options(1)  # type: ignore[arg-type,call-arg]
 
 
 def a_setting_with_a_typo_is_an_error() -> None:
@@ -140,6 +143,12 @@ class AnswersInWords:
 
     def choose(self, job: JobView, pools: Sequence[PoolView], uniform: Uniform) -> str:
         return pools[0].pool_id
+
+
+def settings_of_retries_have_types() -> None:
+    ExponentialBackoff(jitter="some")  # type: ignore[arg-type]
+    ExponentialBackoff(retry_if_result=503)  # type: ignore[arg-type]
+    PoolGroup("io", ThreadPool(slots=4), retry=3)  # type: ignore[arg-type]
 
 
 class TakesNoDice:

@@ -8,20 +8,27 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed, wait
 from concurrent.futures import ThreadPoolExecutor as StandardExecutor
 from pathlib import Path
-from typing import TypeVar, assert_type
+from typing import Any, TypeVar, assert_type
 
 from policies import (
     Admission,
     AdmissionPolicy,
+    ExponentialBackoff,
     FailureView,
+    FirstMatch,
+    FixedBackoff,
+    HonourRetryAfter,
     JobView,
+    NoRetry,
     OrderingPolicy,
     PoolView,
     QueueView,
     RetryPolicy,
     RoutingPolicy,
     ScalingPolicy,
+    ScheduleBackoff,
     Uniform,
+    like_stamina,
     load,
 )
 from pools import AsyncioPool, ThreadPool
@@ -112,6 +119,9 @@ def options_keep_the_types(scheduler: Scheduler, retry: RetryPolicy) -> None:
     urgent = scheduler.with_options(priority=Priority.HIGH, tags={"disk"}, run_timeout=2.5, name="urgent")
     assert_type(urgent, Submitter)
     assert_type(urgent.submit(area, 2, 3), JobHandle[float])
+    assert_type(urgent.with_options(key="page", on_conflict="replace").submit(len, "a"), JobHandle[int])
+    assert_type([letter.error for letter in scheduler.dead_letters], list[BaseException])
+    assert_type(scheduler.dead_letters.resubmit_all(to=urgent, priority=1), list[JobHandle[Any]])
     assert_type(urgent.with_options(priority=-3, retry=retry, tenant=None, deadline=None), Submitter)
     assert_type(
         scheduler.with_options(queue_timeout=1, delay=0.5).map(named, ["a"]), Iterator[dict[str, int]]
@@ -188,6 +198,21 @@ class TenantsFirst:
 
 def an_asyncio_pool_takes_a_factory_of_loops() -> None:
     Scheduler(PoolGroup("net", AsyncioPool(slots=100, loop_factory=asyncio.new_event_loop, lag_limit=None)))
+
+
+def retries_are_put_together(patient: RetryPolicy, busy: dict[type[ConnectionError], FixedBackoff]) -> None:
+    def is_busy(error: OSError) -> bool:
+        return error.errno == 16
+
+    FirstMatch({ConnectionError: patient, (KeyError, IndexError): None}, otherwise=NoRetry())
+    FirstMatch(busy)
+    whole: RetryPolicy = HonourRetryAfter(FirstMatch([(OSError, patient)], by_cause=True), ceiling=60)
+    ExponentialBackoff(
+        jitter="equal", retry_on=(OSError, is_busy), give_up_on=is_busy, retry_if_result=callable
+    )
+    PoolGroup("io", ThreadPool(slots=4), retry=whole)
+    PoolGroup("io", ThreadPool(slots=4), retry=like_stamina(on=is_busy))
+    ScheduleBackoff([1, 5.5, 30], attempts_max=9)
 
 
 def plain_classes_are_policies() -> None:

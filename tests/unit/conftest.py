@@ -62,6 +62,8 @@ class Hand:
 
     def take(self):
         """Act on what the turn left behind, as the driver does."""
+        if self.core.lots.failing:
+            self.core.fail_held(self.now)
         left, self.core.left = self.core.left, Left()
         self.core.dirty = False
         for slot in left.starts:
@@ -88,9 +90,11 @@ class Hand:
         if not groups:
             eligible = self.core.pools.places(asked.priority, asked.tags, coroutine=False)
         job = self.jobs[name] = Job(
-            asked, self.core.queue.line(tuple(eligible), self.core.lots.of(asked), asked.tenant)
+            asked,
+            self.core.queue.line(tuple(eligible), self.core.lots.of(asked, tuple(eligible)), asked.tenant),
         )
-        answer = self.core.submit(job, self.now)
+        take = self.core.submit if asked.key is None else self.core.submit_keyed
+        answer = take(job, self.now)
         if isinstance(answer, Slot):
             self._call(answer)
         self.take()

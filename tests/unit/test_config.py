@@ -374,6 +374,11 @@ WRONG = [
         "groups[0].reserve_for: must be an integer",
     ),
     ({"groups": [{"name": "a", "pool": "inline"}] * 2}, "groups: two groups are called 'a'; give each"),
+    ({"breakers": [{"group": "a"}]}, "breakers: names the group 'a', and there is none"),
+    (
+        {"breakers": [{"tag": "a", "probe": 1}]},
+        "breakers[0].probe: there is no such key; did you mean 'probes'?",
+    ),
     ({"limits": {"tag": "a"}}, "limits: must be a list of tables: write [[limits]]"),
     ({"limits": [{"tenant": "*"}]}, "limits[0]: Limit(tenant='*') limits nothing; give concurrency="),
     (

@@ -285,6 +285,55 @@ def test_a_pool_that_drains_is_taken_back_before_another_is_opened(elastic):
     )
 
 
+def idle_and_drained(elastic):
+    """Return a core that has just drained one of its two pools, which runs nothing."""
+    hand = elastic(1, pools=2)
+    busy(hand, 1)
+    for _ in range(200):
+        if "DRAINING" in states(hand).values():
+            return hand
+        look(hand)
+    raise AssertionError("nothing was drained")
+
+
+def test_an_idle_pool_that_drains_is_kept_for_a_stable_window_and_no_longer(elastic):
+    """A burst that comes a moment too late must find it warm, and nobody must pay for it for ever."""
+    hand = idle_and_drained(elastic)
+    began, stable = hand.now, hand.scaled.flow.stable_length
+    while len(states(hand)) == 2:
+        assert hand.now <= began + stable
+        look(hand)
+
+    assert hand.now >= began + stable
+
+
+def test_an_idle_pool_that_drains_is_taken_back_before_another_is_opened(elastic):
+    """It is there, and warm."""
+    hand = idle_and_drained(elastic)
+    hand.says.says = 2
+    look(hand)
+
+    assert ({"ACCEPTING"}, []) == (set(states(hand).values()), hand.opening)
+
+
+def test_an_idle_pool_that_drains_goes_at_once_when_somebody_drains_it_by_hand(elastic):
+    """Whoever takes a pool out waits for it, and not for a load that may return."""
+    hand = idle_and_drained(elastic)
+    (pool,) = [pool for pool in hand.core.pools if pool.state.name == "DRAINING"]
+    hand.tell("keep_no_longer", pool)
+
+    assert [pool.pool_id] == hand.stopped
+
+
+def test_an_idle_pool_that_drains_goes_at_once_when_the_scheduler_closes(elastic):
+    """Closing waits for every pool, and must not wait for one that is only kept."""
+    hand = idle_and_drained(elastic)
+    hand.core.stop_scaling()
+    hand.take()
+
+    assert 1 == len(hand.stopped)
+
+
 def test_a_pool_that_a_user_drains_is_not_taken_back(elastic):
     """drain_pool() waits for it to go, and would wait for ever."""
     hand = elastic(2, pools=2)

@@ -5,8 +5,10 @@ import math
 import attrs
 import pytest
 
+from policies import CallerRuns
 from pools import ThreadPool
 from scheduler import Limit, Scheduler
+from scheduler._core.invariants import check
 from scheduler._core.job import Job, JobOptions
 from scheduler._core.limits import LimitRecord, held_back
 from scheduler.simulation import Simulator
@@ -176,3 +178,19 @@ def test_a_job_that_leaves_while_the_alarm_for_a_token_is_late_does_not_take_it_
         core.advance(1.5)
 
     assert [second] == [slot.job for slot in core.left.starts]
+
+
+def test_a_caller_that_runs_its_own_job_leaves_the_second_token_to_who_was_parked():
+    """Two tokens have come and the alarm is late: who was parked is let out, and must meet the free slot at once."""
+    simulator = Simulator(
+        ThreadPool(slots=4), limits=[Limit(tenant="a", rate=1.0, burst=2)], capacity=1, admission=CallerRuns()
+    )
+    jobs = [simulator.submit(10.0, tenant="a") for _ in range(3)]
+    simulator.run(until=0.0)
+    core = simulator.core
+    own = Job(JobOptions(tenant="a"), jobs[2].line)
+    slot = core.submit(own, 2.5)
+    check(core)
+
+    assert slot.pool_id == "caller"
+    assert [jobs[2]] == [bound.job for bound in core.left.starts]

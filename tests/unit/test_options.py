@@ -32,6 +32,8 @@ def test_options_are_taken_as_they_are_given():
         tenant="them",
         affinity="user-42",
         name="this",
+        key="page-7",
+        on_conflict="replace",
     )
 
     expected = JobOptions(
@@ -42,9 +44,12 @@ def test_options_are_taken_as_they_are_given():
         deadline=3.0,
         delay=4.0,
         retry=retry,
+        own_retry=True,
         tenant="them",
         affinity="user-42",
         name="this",
+        key="page-7",
+        on_conflict="replace",
     )
     assert expected == options
 
@@ -265,3 +270,25 @@ def test_dedicated_is_true_false_or_nothing(dedicated):
     """dedicated="no" would be the opposite of what it says."""
     with pytest.raises(TypeError, match="dedicated="):
         PoolGroup("io", ThreadPool(slots=1), dedicated=dedicated)
+
+
+def test_a_job_with_a_key_is_not_plain():
+    """The hot path asks one flag; a key that slipped past it would stay taken for ever."""
+    assert not given(key="k").plain
+    assert not given(key="k").untimed
+    assert given(key="k", on_conflict="reject") == checked(given(key="k"), {"on_conflict": "reject"})
+    assert checked(given(key="k"), {"key": None}).plain
+
+
+@pytest.mark.parametrize("answer", ["merge", None, 3, ["join"], True])
+def test_what_is_done_at_a_conflict_is_one_of_three_words(answer):
+    """A typing mistake must not become the default."""
+    with pytest.raises(ValueError, match=r"on_conflict= must be 'join', 'reject' or 'replace', not"):
+        given(key="k", on_conflict=answer)
+
+
+@pytest.mark.parametrize("key", [7, b"k", ("a", 1)])
+def test_a_key_is_a_string(key):
+    """Equal and hashable without anybody's code, and readable in a message."""
+    with pytest.raises(TypeError, match="key= must be a string or None"):
+        given(key=key)
