@@ -1,6 +1,9 @@
 """A run of the simulator can be stopped and goes on as if it had not been."""
 
-from policies import QueueDelay
+import random
+from functools import partial
+
+from policies import ExponentialBackoff, QueueDelay, ShedLowest
 from pools import ThreadPool
 from scheduler import PoolGroup
 from scheduler.simulation import Simulator
@@ -56,3 +59,42 @@ def test_limits_are_kept_when_nothing_else_happens():
 
     assert 3.0 == waits.ended_at
     assert (2, 1) == (statistics.expired, statistics.failed)
+
+
+class Restless(Simulator):
+    """A simulator that looks up the next deadline before everything that happens."""
+
+    _deadline_moved = property(lambda _: True, lambda *_: None)
+
+
+def _played(kind, seed):
+    """Return what a simulator of this kind makes of a load drawn from dice."""
+    dice = random.Random(seed)
+    chosen = {"capacity": 10, "admission": ShedLowest()} if seed % 3 == 0 else {}
+    group = PoolGroup("io", ThreadPool(slots=2), min_pools=1 + seed % 3, stuck_after=0.3)
+    made = kind(group, seed=seed, retry=ExponentialBackoff(attempts_max=3, initial=0.1), **chosen)
+    now, jobs = 0.0, []
+    for _ in range(200):
+        now += dice.expovariate(12)
+        limits = {
+            name: dice.uniform(0.05, 3.0)
+            for name in ("run_timeout", "queue_timeout", "deadline", "delay")
+            if dice.random() < 0.2
+        }
+        run_time, fails = dice.expovariate(3), dice.choice((0, 0, 1, 5))
+        jobs.append(made.submit(run_time, at=now, fails=fails, priority=dice.randrange(3), **limits))
+        if dice.random() < 0.1:
+            act = dice.choice((made.cancel, made.interrupt))
+            made.at(now + dice.random(), partial(_if_there, act, dice.choice(jobs)))
+    return made.run(), [(job.state, job.started_at, job.ended_at, job.attempt) for job in jobs]
+
+
+def _if_there(act, job):
+    if job.id:
+        act(job)
+
+
+def test_the_deadline_is_looked_up_often_enough():
+    """It is not looked up before everything that happens, which must change nothing at all."""
+    for seed in range(12):
+        assert _played(Restless, seed) == _played(Simulator, seed), seed
