@@ -25,7 +25,7 @@ def as_text(report: Report, width: int) -> str:
     lines += textwrap.wrap(report.found, width) if report.found else []
     for number, run in enumerate(report.runs):
         place = ("first: ", "second: ")[number] if len(report.runs) > 1 else ""
-        lines += ["", f"{place}{run.name}", *columns((HEAD, *class_rows(run)))]
+        lines += ["", f"{place}{run.name}", *columns((HEAD, *class_rows(run)), width)]
         told = facts(run, report.target)
         wide = max(len(name) for name, _ in told) + 1
         for name, text in told:
@@ -34,16 +34,16 @@ def as_text(report: Report, width: int) -> str:
             )
     rows = compared_rows(report)
     if rows:
-        lines += ["", "side by side", *columns((COMPARED, *rows))]
+        lines += ["", "side by side", *columns((COMPARED, *rows), width)]
         lines += textwrap.wrap(compared_note(report), width - 2, initial_indent="  ", subsequent_indent="  ")
     return "\n".join(lines)
 
 
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines: the first column to the left, the others to the right."""
+def columns(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Return rows as lines: the first column to the left, the others to the right, closer together if need be."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    gap = "  " if sum(widths) + 2 * len(widths) <= width else " "
     return [
-        f"  {first:<{widths[0]}}  "
-        + "  ".join(f"{cell:>{wide}}" for cell, wide in zip(rest, widths[1:], strict=True))
+        f"{gap}{gap.join([first.ljust(widths[0]), *(map(str.rjust, rest, widths[1:]))])}"
         for first, *rest in rows
     ]

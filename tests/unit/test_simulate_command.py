@@ -11,7 +11,8 @@ from scheduler import __main__ as command
 from scheduler._simulate.arrivals import synthetic
 from scheduler._simulate.compare import student
 from scheduler._simulate.play import LOOK_EVERY, play
-from scheduler._simulate.report import digits, seconds
+from scheduler._simulate.report import HEAD, digits, seconds
+from scheduler._simulate.table import columns
 
 SCALING = """
 [scheduler]
@@ -58,6 +59,14 @@ def test_the_table_fits_a_terminal(simulate):
         "95 % interval",
     ):
         assert word in out
+
+
+def test_a_table_that_is_nearly_too_wide_is_drawn_together():
+    """A million jobs that wait for hours are what the command is there for."""
+    rows = (HEAD, ("CRITICAL 0", "1,000,000", *["13.3 min"] * 3, "1.01", "123,456", "999,999"))
+
+    assert max(map(len, columns(rows, 80))) <= 80 < max(map(len, columns(rows, 90)))
+    assert "  CRITICAL 0  1,000,000  13.3 min" in columns(rows, 90)[1]
 
 
 def test_json_says_the_same_and_more(simulate):
