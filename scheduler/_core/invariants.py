@@ -196,8 +196,8 @@ def i11_capacity(core: Core) -> None:
     held = sum(1 for job in core.alive() if job.state is not RUNNING and not job.lies_ahead)
     _require(queue.held == held, "I11", f"the queue counts {queue.held} jobs and holds {held}")
     came_back = sum(1 for job in core.alive() if job.attempt and job.state is not RUNNING)
-    # One that came back may have been shed for a newcomer, which then has its place.
-    slots = sum(pool.slots + pool.group.prefetch for pool in core.pools)
+    # One that came back may have been shed for a newcomer, which then has its place; its pool may have gone since.
+    slots = sum(group.opened * (group.slots + group.prefetch) for group in core.pools.groups.values())
     within = held <= queue.capacity + came_back + slots
     _require(within, "I11", f"{held} jobs exceed capacity {queue.capacity}")
 
