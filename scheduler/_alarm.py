@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 _log = logging.getLogger("two-tier-scheduler.driver")
 
+#: Seconds it sleeps at least, so that a thousand timers a millisecond do not wake it a thousand times.
+REST = 0.0005
 #: Seconds after which what raised is rung for again. Arbitrary.
 RETRY = 1.0
 
@@ -80,7 +82,7 @@ class Alarm:
             self._kick.acquire(False)
             pause = self._when - self._now()
             if pause > 0:
-                self._kick.acquire(True, min(pause, threading.TIMEOUT_MAX))
+                self._kick.acquire(True, min(max(pause, REST), threading.TIMEOUT_MAX))
             with self._guard:
                 if self._stopped:
                     self._thread = None

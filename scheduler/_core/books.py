@@ -20,7 +20,7 @@ from .budgets import Budgets
 from .dispatcher import Dispatcher
 from .front_queue import FrontQueue
 from .gate import Gate
-from .job import Attempt, Job
+from .job import Ended, Job
 from .keys import Keys
 from .limits import Limit
 from .parking import Lots
@@ -191,18 +191,11 @@ class Books:
         if state not in TRANSITIONS[job.state]:
             raise AssertionError(f"job {job.id}: {job.state.name} → {state.name} is no legal move")
 
-    def _ended(self, job: Job, error: BaseException, now: float) -> Attempt:
+    def _ended(self, job: Job, error: BaseException, now: float) -> Ended:
         """Return the record of the attempt that a job ends now."""
         slot = job.slot
         assert slot is not None
-        return Attempt(
-            number=job.attempt,
-            pool=slot.pool_id,
-            worker=slot.worker,
-            started_at=job.started_at,
-            ended_at=now,
-            error=error,
-        )
+        return job.attempt, slot.pool_id, slot.worker, job.started_at, now, error
 
     def broken(self, groups: Sequence[GroupRecord | Loan]) -> PoolBroken:
         """Return the error of a job that no pool will ever take."""
@@ -272,9 +265,10 @@ class Books:
             self.emit(events.RetryRefused(time=self.now, job_id=job.id, attempt=job.attempt, by=by))
 
     def arm(self, when: float, kind: TimerKind, job: Job) -> None:
-        """Arm a timer, and have the driver look at its alarm."""
+        """Arm a timer, and have the driver look at its alarm if that would ring too late."""
+        if when < self.timers.next_deadline():
+            self.dirty = True
         self.timers.arm(when, kind, job)
-        self.dirty = True
 
     def let_go(self, job: Job, now: float) -> None:
         """Forget what a job that has settled was waited for."""

@@ -58,7 +58,7 @@ class Elastic(Quarantine):
 
     def next_look(self) -> float:
         """Return when `scale` is needed next, infinity while there is nothing to look at."""
-        if self.scaling_rests:
+        if self.scaling_rests or not self.scaled:
             return math.inf
         return min((scaled.due for scaled in self.scaled.values()), default=math.inf)
 

@@ -20,10 +20,10 @@ from weakref import WeakKeyDictionary
 from .accounts import NOBODY, Share
 from .bundle import Bundle, Groups, Keeper
 from .job import Job
-from .limited import Heads, Limited
+from .limited import Heads, Limited, LimitedLine
 from .limits import LimitRecord
 from .lines import HEADS, LevelLine, order
-from .shares import Shares
+from .shares import BRIEF, Shares
 
 
 class Lag:
@@ -38,7 +38,7 @@ class Lag:
 class Flow(Limited, LevelLine):
     """The jobs of one tenant under the same limits, by key, then by arrival."""
 
-    __slots__ = ("__weakref__", "bundle", "lag", "lags", "limits", "share", "shown", "where")
+    __slots__ = ("__weakref__", "bundle", "joins_at", "lag", "lags", "limits", "share", "shown", "where")
 
     def __init__(self, line: FairLine, limits: tuple[LimitRecord, ...], lags: tuple[Lag, ...]) -> None:
         super().__init__(line.groups)
@@ -47,6 +47,8 @@ class Flow(Limited, LevelLine):
         self.lags = lags
         #: Virtual seconds between its tenant's account and its tag, beside those of its limits.
         self.lag = 0.0
+        #: Until when it need not be looked at again where its line has got to.
+        self.joins_at = -math.inf
         self.share: Share = NOBODY
         self.where: Heads | None = None
         self.shown: tuple[Any, ...] | None = None
@@ -67,8 +69,9 @@ class Flow(Limited, LevelLine):
         """Whether an entry says where its head is now; with one flow of a tenant here only the tag counts."""
         share = self.share
         tag = share.finish + self.lag
-        for lag in self.lags:
-            tag += lag.seconds
+        if self.bundle.lagging:
+            for lag in self.lags:
+                tag += lag.seconds
         return entry[0] == tag and (len(share.flows) == 1 or super().stands(entry))
 
     def push(self, job: Job) -> None:
@@ -96,7 +99,14 @@ class Flow(Limited, LevelLine):
 
     def pop(self) -> Job | None:
         """Remove and return the job that is next, or None, and charge a guess for it. Cost: 0.4 µs."""
-        job = LevelLine.pop(self)
+        run = self.best
+        if run is None or run.returned or run.dead:
+            job = LevelLine.pop(self)
+        else:
+            job = self.taken = run[0]
+            run.popleft()
+            if not run:
+                self._settle_head(run)
         if job is not None:
             line = self.bundle
             if line.counts is None and line.shares.ranked is None:
@@ -139,16 +149,20 @@ class Flow(Limited, LevelLine):
         return False
 
     def _joins(self, job: Job, *, alone: bool = False) -> None:
-        """Let a flow in which nobody waited begin where its line has got to: it saved nothing up.
+        """Let a flow in which nobody waited begin where its line has got to: it saved nothing up, but a brief time.
 
         A line in which nobody waits begins where those have got to that share a group with it, unless `alone`.
         """
         if self.best is not None:
             return
         line = self.bundle
+        now = line.shares.clock.now
         if self.share.gone:
             line.shares.adopt(self, job)
             self.lag = 0.0
+        elif now < self.joins_at:
+            return
+        self.joins_at = now + BRIEF
         level = line.level_beside(self, alone=alone)
         if level is not None:
             self.lag += max(0.0, level - self.tag)
@@ -165,6 +179,7 @@ class Flow(Limited, LevelLine):
         level = self.bundle.around(record)
         if level is not None:
             self.lags[self.limits.index(record)].seconds += max(0.0, level - self.tag)
+            self.bundle.lagging = True
 
     def reached(self) -> float:
         """Return how far it has really got, and not what it is charged.
@@ -183,7 +198,7 @@ class Flow(Limited, LevelLine):
 class FairLine(Bundle):
     """A line for orderings that answer weights: flows by tag, then jobs by key, then by arrival."""
 
-    __slots__ = ("_lags", "counts", "served", "shares")
+    __slots__ = ("_lags", "counts", "lagging", "served", "shares")
 
     fair = True
 
@@ -192,6 +207,8 @@ class FairLine(Bundle):
         #: The flow that was served last.
         self.served: Flow | None = None
         self._lags: WeakKeyDictionary[LimitRecord, Lag] = WeakKeyDictionary()
+        #: Some limit has ever held somebody back, so that lags are more than nothing.
+        self.lagging = False
         super().__init__(groups, lots, self._no_line)
 
     def _no_line(self, groups: Groups) -> Any:
@@ -232,6 +249,30 @@ class FairLine(Bundle):
             flow.share.waiting -= 1
         else:
             self.shares.count(flow.share, -1)
+
+    def top(self) -> LimitedLine | None:
+        """Return the open flow that is next, or None, as `Bundle.top` does; in one piece, for it is asked for every job."""
+        heads, lots = self.open, self.lots
+        now = lots.turn.now
+        while True:
+            flow: Any = heads.only
+            if flow is None:
+                heap = heads.heap
+                if not heap:
+                    return None
+                entry = heap[0]
+                flow = entry[-1]
+                if flow.shown is not entry or not flow.stands(entry):
+                    flow = heads.first()
+                    if flow is None:
+                        return None
+            for record in flow.limits:  # as `blocker` does
+                if record.held >= record.concurrency or now < record.ready_at:
+                    break
+            else:
+                return flow  # type: ignore[no-any-return]
+            lots.park(flow, record)
+            lots.pass_on(flow)
 
     def pop(self) -> Job | None:
         """Remove and return the job that is next, or None, and charge a guess for it. Cost: O(log flows).

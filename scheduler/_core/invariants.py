@@ -95,8 +95,7 @@ def i3_free_counts(core: Core) -> None:
 def i4_attempts(core: Core) -> None:
     """Attempts of a job are numbered without gaps, the current one is the last, and a hedge is of that one."""
     for job in core.alive():
-        history = job.extra.history if job.extra is not None else []
-        numbers = [attempt.number for attempt in history]
+        numbers = [number for number, *_ in (job.extra.history if job.extra is not None else ())]
         expected = list(range(1, job.attempt + (job.state is not RUNNING)))
         _require(numbers == expected, "I4", f"job {job.id} is {job.state.name} and has attempts {numbers}")
         hedge = None if job.extra is None else job.extra.hedge
@@ -197,8 +196,8 @@ def i11_capacity(core: Core) -> None:
     held = sum(1 for job in core.alive() if job.state is not RUNNING and not job.lies_ahead)
     _require(queue.held == held, "I11", f"the queue counts {queue.held} jobs and holds {held}")
     came_back = sum(1 for job in core.alive() if job.attempt and job.state is not RUNNING)
-    # One that came back may have been shed for a newcomer, which then has its place.
-    slots = sum(pool.slots + pool.group.prefetch for pool in core.pools)
+    # One that came back may have been shed for a newcomer, which then has its place; its pool may have gone since.
+    slots = sum(group.opened * (group.slots + group.prefetch) for group in core.pools.groups.values())
     within = held <= queue.capacity + came_back + slots
     _require(within, "I11", f"{held} jobs exceed capacity {queue.capacity}")
 

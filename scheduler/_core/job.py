@@ -87,7 +87,7 @@ class JobOptions:
         object.__setattr__(self, "judges", getattr(self.retry, "retry_if_result", None) is not None)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Attempt:
     """One execution of a job in one slot.
 
@@ -102,12 +102,16 @@ class Attempt:
     error: BaseException | None = None
 
 
+#: An attempt that has ended, as it is kept: an `Attempt` is made of it, for 1 µs, when somebody asks.
+Ended = tuple[int, str, str, float, float, BaseException]
+
+
 @attrs.define(eq=False)
 class Extra:
     """What only some jobs carry."""
 
-    #: Ended attempts, oldest first, without the one that `Job.slot` describes.
-    history: list[Attempt] = attrs.Factory(list)
+    #: Ended attempts, oldest first, without the one that `Job.slot` describes: what `Attempt` is made of, in its order.
+    history: tuple[Ended, ...] = ()
     first_started_at: float | None = None
     #: Seconds of the last backoff, for policies that build on it.
     last_delay: float | None = None
@@ -272,7 +276,8 @@ class Job:
 
     def all_attempts(self) -> tuple[Attempt, ...]:
         """Return the attempts so far, oldest first."""
-        ended = () if self.extra is None else tuple(self.extra.history)
+        history = () if self.extra is None else self.extra.history
+        ended = tuple(Attempt(*fields) for fields in history)
         if self.slot is None or self.lies_ahead or self.attempt == len(ended):  # it settled as it lay ahead
             return ended
         settled = self.state.settled

@@ -40,7 +40,7 @@ class Heads:
     One line alone is no heap.
     """
 
-    __slots__ = ("_heap", "only", "record", "size")
+    __slots__ = ("heap", "only", "record", "size")
 
     def __init__(self, record: LimitRecord | None) -> None:
         #: The limit at which these lines are parked; None for open ones.
@@ -49,13 +49,13 @@ class Heads:
         #: The line that is alone here and in no heap.
         self.only: LimitedLine | None = None
         #: Places end with an arrival, and two lines never hold the same job: they are never compared.
-        self._heap: list[tuple[Any, ...]] = []
+        self.heap: list[tuple[Any, ...]] = []
 
     def add(self, line: LimitedLine) -> None:
         """Take in a line in which somebody waits. Cost: O(log n)."""
         self.size += 1
         if self.size == 1:
-            self._heap.clear()
+            self.heap.clear()
             self.only = line
         elif self.only is not None:
             alone, self.only = self.only, None
@@ -74,16 +74,16 @@ class Heads:
         line.shown = _entry(line)
         if self.only is not None:
             return
-        heappush(self._heap, line.shown)
-        if len(self._heap) > 2 * self.size + _STALE_MAX:
-            self._heap = [entry for entry in self._heap if entry[-1].shown is entry]
-            heapify(self._heap)
+        heappush(self.heap, line.shown)
+        if len(self.heap) > 2 * self.size + _STALE_MAX:
+            self.heap = [entry for entry in self.heap if entry[-1].shown is entry]
+            heapify(self.heap)
 
     def first(self) -> LimitedLine | None:
         """Return the line whose head is first, or None. Cost: O(log n) amortised."""
         if self.only is not None:
             return self.only
-        heap = self._heap
+        heap = self.heap
         while heap:
             entry = heap[0]
             line: LimitedLine = entry[-1]
@@ -100,7 +100,7 @@ class Heads:
         """Return lines near the front, at most so many."""
         if self.only is not None:
             return [self.only]
-        return [entry[-1] for entry in self._heap[:most] if entry[-1].shown is entry]
+        return [entry[-1] for entry in self.heap[:most] if entry[-1].shown is entry]
 
 
 def _entry(line: LimitedLine) -> tuple[Any, ...]:

@@ -133,8 +133,7 @@ class LimitRecord:
 
     def take_token(self, now: float) -> None:
         """Take the token of an attempt that starts. Cost: O(1)."""
-        saved = now - self.saving
-        self.ready_at = (max(saved, self.ready_at)) + self.interval
+        self.ready_at = max(now - self.saving, self.ready_at) + self.interval
 
     def return_token(self) -> None:
         """Give back the token of an attempt that never began."""

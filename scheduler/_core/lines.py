@@ -51,8 +51,21 @@ class Run(deque[Job]):
         self.key = key
         #: Tombstones in the deque.
         self.dead = 0
-        #: Jobs that came back, by arrival. Apart, because inserting into a deque is O(n).
-        self.returned: SortedList[tuple[int, Job]] = SortedList()
+        #: Jobs that came back, by arrival. Apart, because inserting into a deque is O(n); the empty tuple while there
+        #: are none, because that is asked with every pop, and a `SortedList` answers in Python.
+        self.returned: SortedList[tuple[int, Job]] | tuple[()] = ()
+
+    def give_back(self, job: Job) -> None:
+        """Take in a job that came back."""
+        if not self.returned:
+            self.returned = SortedList()
+        self.returned.add((job.arrival, job))
+
+    def forget_returned(self, place: tuple[int, Job]) -> None:
+        """Let a job go that came back."""
+        self.returned.remove(place)  # type: ignore[union-attr]  # it is there
+        if not self.returned:
+            self.returned = ()
 
     def first(self) -> Job:
         """Return the job that is next of a run that is not empty and whose head is alive."""
@@ -110,7 +123,7 @@ class LevelLine:
         run = self._runs.get(job.key)
         if run is None:
             run = self._runs[job.key] = Run(job.key)
-        run.returned.add((job.arrival, job))
+        run.give_back(job)
         if self.best is None or run.key < self.best.key:
             self.best = run
 
@@ -120,8 +133,9 @@ class LevelLine:
         if run is None:
             return None
         if run.returned and (not run or run.returned[0][0] < run[0].arrival):
-            job = self.taken = run.returned[0][1]
-            run.returned.pop(0)
+            place = run.returned[0]
+            job = self.taken = place[1]
+            run.forget_returned(place)
         else:
             job = self.taken = run[0]
             run.popleft()
@@ -155,7 +169,7 @@ class LevelLine:
         run = self._runs[job.key]
         place = (job.arrival, job)
         if run.returned and place in run.returned:
-            run.returned.remove(place)
+            run.forget_returned(place)
         else:
             run.dead += 1
             if run.dead * 2 > len(run):

@@ -296,7 +296,7 @@ class MainPath(Hedging, ABC):
         if extra.first_started_at is None:
             extra.first_started_at = job.started_at
         extra.last_delay = delay
-        extra.history = [*extra.history, attempt]
+        extra.history = (*extra.history, attempt)
         job.slot = None
         job.state = BACKING_OFF
         self.queue.held += 1
@@ -312,7 +312,7 @@ class MainPath(Hedging, ABC):
         """Write the current attempt into the job's history and let go of its slot."""
         attempt = self._ended(job, error, now)
         extra = job.more()
-        extra.history = [*extra.history, attempt]
+        extra.history = (*extra.history, attempt)
         job.slot = None
 
     def _late(self, job: Job | None, slot: Slot, now: float) -> None:

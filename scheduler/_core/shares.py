@@ -44,8 +44,9 @@ BRIEF = 0.001
 LOOK_EVERY, LOOK_EACH = 0.01, 20e-6
 #: Weights beyond count as these, so that no sum of seconds ÷ weight is ever infinite.
 WEIGHT_MIN, WEIGHT_MAX = 1e-9, 1e9
-#: Tenants without jobs that are remembered although somebody else has had less. Arbitrary.
-RESTING_MAX = 10_000
+#: Tenants without jobs that are remembered although somebody else has had less; and so many whose account changes
+#: nothing, so that a few tenants with now and then a job are not forgotten and opened anew with each. Arbitrary.
+RESTING_MAX, RESTING_MIN = 10_000, 32
 #: Seconds that an attempt is charged that took none, so that jobs too short for the clock are shared by number.
 INSTANT = 1e-6
 
@@ -194,7 +195,7 @@ class Shares:
             self._give_back(charge)
         elif share.done >= share.step:
             self._reckon(share)
-        if not share.held and not share.waiting:
+        if not share.held and not share.waiting and not (share.rests and len(self.resting) <= RESTING_MIN):
             self.rest(share)
 
     def _average(self, share: Share, seconds: float) -> None:
@@ -266,12 +267,12 @@ class Shares:
     # Tenants without jobs
 
     def rest(self, share: Share) -> None:
-        """Take note that a tenant has no jobs left; forget two of those whose account changes nothing."""
+        """Take note that a tenant has no jobs left; of many, forget two of those whose account changes nothing."""
         resting = self.resting
         if not share.rests:
             share.rests = True
             resting.append(share)
-        for _ in range(min(2, len(resting))):
+        for _ in range(2 if len(resting) > RESTING_MIN else 0):
             one = resting.popleft()
             if one.waiting or one.held:
                 one.rests = False

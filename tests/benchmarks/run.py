@@ -29,6 +29,7 @@ from harness import Figure
 
 BENCHMARKS: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "no-ops": throughput.no_ops,
+    "retries": throughput.retries,
     "round-trip": latency.round_trip,
     "memory": handles.memory,
     "waiting": handles.waiting,

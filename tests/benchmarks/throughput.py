@@ -15,6 +15,7 @@ from unittest import mock
 
 from harness import Figure, compared, no_op
 
+from policies import FixedBackoff
 from pools import ThreadPool
 from scheduler import PoolGroup, Priority, Scheduler
 
@@ -34,6 +35,40 @@ def no_ops(quick: bool) -> Iterator[Figure]:
         must=0.4,
         aim=0.25,
     )
+
+
+def retries(quick: bool) -> Iterator[Figure]:
+    """Jobs that all fail twice, beside three plain successes for each of them."""
+    jobs = 10_000 if quick else 100_000
+    yield compared(
+        "a job that fails twice and is retried",
+        lambda: _fail_twice(jobs),
+        lambda: 3 * submit_to_results(Scheduler(THREADS), 3 * jobs),
+        pairs=3 if quick else 5,
+        unit="µs",
+        peer_name="three plain jobs",
+        must=2.5,
+        aim=2.0,
+    )
+
+
+def _fail_twice(jobs: int) -> float:
+    """Return the microseconds a job whose first two attempts raise; between them it backs off."""
+    policy = FixedBackoff(delay=0.01, attempts_max=3)
+    with Scheduler(THREADS, retry=policy) as scheduler:
+        began = time.perf_counter()
+        handles = [scheduler.submit(_raise_as_often, [None, None]) for _ in range(jobs)]
+        for handle in handles:
+            handle.result()
+        took = time.perf_counter() - began
+        assert scheduler.statistics().retries == 2 * jobs
+    return took / jobs * 1e6
+
+
+def _raise_as_often(left: list[None]) -> None:
+    if left:
+        left.pop()
+        raise OSError
 
 
 def floor(quick: bool) -> Iterator[Figure]:
