@@ -26,6 +26,9 @@ class LimitedLine(Line, Protocol):
     def stands(self, entry: tuple[Any, ...]) -> bool:
         """Whether an entry says where its head is now."""
 
+    def entry(self) -> tuple[Any, ...]:
+        """Return the place of its head, and itself behind that."""
+
     def blocker(self, now: float) -> LimitRecord | None:
         """Return the first limit that has no room, or None."""
 
@@ -71,7 +74,7 @@ class Heads:
 
     def show(self, line: LimitedLine) -> None:
         """Put a line that belongs here at the place of its head. Cost: O(log n)."""
-        line.shown = _entry(line)
+        line.shown = line.entry()
         if self.only is not None:
             return
         heappush(self.heap, line.shown)
@@ -92,7 +95,7 @@ class Heads:
             elif line.stands(entry):
                 return line
             else:
-                line.shown = _entry(line)
+                line.shown = line.entry()
                 heapreplace(heap, line.shown)
         return None
 
@@ -103,12 +106,6 @@ class Heads:
         return [entry[-1] for entry in self.heap[:most] if entry[-1].shown is entry]
 
 
-def _entry(line: LimitedLine) -> tuple[Any, ...]:
-    head = line.peek()
-    assert head is not None
-    return (*line.place(head), line)
-
-
 class Limited:
     """What a line under limits does beside what its kind does: it tells its bundle of every new head."""
 
@@ -117,6 +114,11 @@ class Limited:
     def stands(self: Any, entry: tuple[Any, ...]) -> bool:
         """Whether an entry says where its head is now."""
         return entry[-2] == self.peek().arrival  # type: ignore[no-any-return]
+
+    def entry(self: Any) -> tuple[Any, ...]:
+        """Return the place of its head, and itself behind that."""
+        head = self.peek()
+        return head.key, head.arrival, self
 
     def blocker(self: Any, now: float) -> LimitRecord | None:
         """Return the first limit that has no room, or None. Cost: O(limits of the line)."""

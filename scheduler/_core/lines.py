@@ -148,7 +148,7 @@ class LevelLine:
         run = self.best
         if run is None:
             return None
-        return run.first()
+        return run.first() if run.returned else run[0]
 
     def worst(self) -> Job | None:
         """Return the job that would start last, or None. Cost: O(1) amortised."""

@@ -213,20 +213,17 @@ class MainPath(Hedging, ABC):
         self.ledger.succeeded += 1
         slot.job = None
 
-        if job.line.limits and (self._answered(job, now) or self.gate.door):
-            self._room_came(now)
+        if job.line.limits:
+            if self.lots.breakers:
+                self.lots.judge(job, None, now)
+            if self.lots.release(job.line) or self.gate.door:
+                self._room_came(now)
         if self.keeps_run_times and (decay := slot.pool.group.decay) is not None:
             slot.pool.observe(now - job.started_at, now, decay)
         if self.observed:
             self.emit(events.JobSettled(time=now, job_id=job.id, state=SUCCEEDED, attempts=job.attempt))
         if not job.options.untimed:
             self.let_go(job, now)
-
-    def _answered(self, job: Job, now: float) -> bool:
-        """Give back what a job that succeeded held, and tell its breakers; return whether somebody was woken."""
-        if self.lots.breakers:
-            self.lots.judge(job, None, now)
-        return self.lots.release(job.line)
 
     def _room_came(self, now: float) -> None:
         """Let those start that waited for what a call gave back of its limits."""

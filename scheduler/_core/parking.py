@@ -124,9 +124,10 @@ class Lots:
         waiting = 0
         for record in line.limits:
             record.held -= 1
-            if token:
-                record.return_token()
             waiting += record.waiting
+        if token:
+            for record in line.limits:
+                record.return_token()
         if waiting:
             now = self.turn.now
             for record in line.limits:

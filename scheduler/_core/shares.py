@@ -186,21 +186,19 @@ class Shares:
         share.held -= 1
         seconds = now - job.started_at or INSTANT  # 0 where clocks are coarse
         share.done += seconds
-        if share.guess is None or self.guess is None:
-            self._average(share, seconds)
-        else:
-            share.guess += (seconds - share.guess) * LATEST
-            self.guess += (seconds - self.guess) * LATEST
+        known = share.guess
+        share.guess = seconds if known is None else known + (seconds - known) * LATEST
         if charge is not None:
+            self._average(seconds)
             self._give_back(charge)
         elif share.done >= share.step:
+            self._average(seconds)
             self._reckon(share)
         if not share.held and not share.waiting and not (share.rests and len(self.resting) <= RESTING_MIN):
             self.rest(share)
 
-    def _average(self, share: Share, seconds: float) -> None:
-        known = share.guess
-        share.guess = seconds if known is None else known + (seconds - known) * LATEST
+    def _average(self, seconds: float) -> None:
+        """Note a run time in everybody's average; of brief ones about one in a brief time is."""
         known = self.guess
         self.guess = seconds if known is None else known + (seconds - known) * LATEST
 
@@ -208,9 +206,10 @@ class Shares:
         """Replace the guess for a call that has outlived its attempt, and has returned now. Cost: O(log n)."""
         charge = self.charges.get(slot)
         if charge is not None and charge.started is not None:
-            seconds = now - charge.started or INSTANT
-            charge.flow.share.done += seconds
-            self._average(charge.flow.share, seconds)
+            seconds, share = now - charge.started or INSTANT, charge.flow.share
+            share.done += seconds
+            share.guess = seconds if share.guess is None else share.guess + (seconds - share.guess) * LATEST
+            self._average(seconds)
         self.taken_back(slot)
 
     def taken_back(self, holder: Holder) -> None:
