@@ -14,7 +14,7 @@ from policies.contracts import RetryPolicy, Uniform
 from .._errors import SchedulerError
 from .job import Job, JobOptions
 from .pool_table import GroupRecord, Slot
-from .slowness import Slowness
+from .slowness import SLOW, Slowness
 
 #: Stands for the value of an attempt that returned, and whose error is a rejection. A call may also raise an
 #: error of that class, another job's, and that is a failure like any other.
@@ -115,8 +115,8 @@ class Retrier:
             give_cause(error, broken)
             self._policy_failed("retry", policy, broken, "give up")
             delay, self._asked = None, {}  # nobody is charged
-        if watch is not None:
-            self._slowness.took("retry", policy, began, watch())
+        if watch is not None and (ended := watch()) - began > SLOW:
+            self._slowness.took("retry", policy, began, ended)
         if self._asked:
             self._heed(job, error, now, retries=delay is not None)
         return delay
