@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from policies.admission import Block
@@ -39,8 +39,9 @@ def make_core(
     seed: int | None,
     limits: Iterable[Limit] = (),
     breakers: Iterable[CircuitBreaker] = (),
+    stopwatch: Callable[[], float] | None = None,
 ) -> Core:
-    """Return a core with these groups and no pool yet; None means the default policy."""
+    """Return a core with these groups and no pool yet; None means the default policy, or nothing measured."""
     check_whole("capacity=", capacity, at_least=1)
     admission = Block() if admission is None else admission
     ordering = StrictPriority() if ordering is None else ordering
@@ -64,6 +65,7 @@ def make_core(
         uniform=random.Random(seed),  # jitter and routing need no secrecy
         limits=_checked(limits),
         breakers=_breakers(breakers, {group.name for group in groups}),
+        stopwatch=stopwatch,
     )
     for record in core.pools.groups.values():
         for guard in parts_of(record.retry, (RetryBudget, CircuitBreaker)):

@@ -18,7 +18,7 @@ from policies.contracts import AdmissionPolicy, OrderingPolicy, RetryPolicy, Rou
 from pools.contract import PoolRecipe
 
 from ._assembly import DEFAULT_CAPACITY, as_groups, make_core
-from ._clock import Clock, SystemClock
+from ._clock import Clock, SystemClock, VirtualClock
 from ._config import Config, configured
 from ._core.decisions import Explanation
 from ._core.job import JobOptions
@@ -99,6 +99,7 @@ class Scheduler(Submitter):
             need_method("clock", clock, "now")
         if not (name is None or type(name) is str):
             raise TypeError(f"Scheduler(name=) must be a string or None, not {reprlib.repr(name)}")
+        clock = SystemClock() if clock is None else clock
         driver = Driver(
             make_core(
                 pool_groups,
@@ -109,8 +110,9 @@ class Scheduler(Submitter):
                 seed=seed,
                 limits=limits,
                 breakers=breakers,
+                stopwatch=None if isinstance(clock, VirtualClock) else clock.now,
             ),
-            SystemClock() if clock is None else clock,
+            clock,
             {group.name: group.pool for group in pool_groups},
             name or f"scheduler-{next(_counter)}",
             check_invariants=check_invariants,

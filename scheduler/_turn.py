@@ -210,6 +210,12 @@ class Turns(ABC):
             left.opens.pop()
         for question, error in left.policy_failures:
             _log.error("the %s policy failed; the scheduler fell back", question, exc_info=error)
+        for slow in left.slow_policies:
+            _log.warning(
+                "the %s policy %s took %.3g s to answer, and every job waited for it; a policy must be quick, "
+                "for it is asked under the scheduler's lock (%d such answers since this was last said)",
+                *slow,
+            )
         for pool in left.stopped:
             try:
                 if (

@@ -27,6 +27,7 @@ from .parking import Lots
 from .pool_table import GroupRecord, Loan, PoolRecord, PoolTable, Slot
 from .retrier import Guard, Retrier
 from .shares import Shares
+from .slowness import Slowness, Stopwatch
 from .states import RUNNING, TRANSITIONS, JobState, PoolState
 from .statistics import Ledger
 from .timers import TimerKind, Timers
@@ -58,6 +59,8 @@ class Left:
     stopped: list[PoolRecord] = attrs.Factory(list)
     #: Policies that raised or answered nonsense: the question and the error.
     policy_failures: list[tuple[str, BaseException]] = attrs.Factory(list)
+    #: Policies that took long: the question, the policy, seconds, and how many answers did.
+    slow_policies: list[tuple[str, str, float, int]] = attrs.Factory(list)
     #: Facts, while somebody observes; with each an error that is still to be put into words, or None.
     events: list[tuple[events.Event, BaseException | None]] = attrs.Factory(list)
     #: When the core needs `advance` next.
@@ -78,8 +81,11 @@ class Books:
         uniform: Uniform,
         limits: Iterable[Limit] = (),
         breakers: Iterable[CircuitBreaker] = (),
+        stopwatch: Stopwatch | None = None,
     ) -> None:
         self.now = 0.0
+        #: Which policies take long; `stopwatch` returns seconds, None measures nothing.
+        self.slowness = Slowness(stopwatch, self.policy_slow)
         #: Who has had how much; None unless the ordering answers weights.
         self.shares = Shares(self, self._weigh) if hasattr(ordering, "weight") else None
         #: Limits by tenant and tag, and whom they keep waiting.
@@ -94,17 +100,15 @@ class Books:
             self.pools.groups[group.name] = group
         self.ledger = Ledger()
         self.gate = Gate(admission, self.queue, self.policy_failed)
-        self.dispatcher = Dispatcher(routing, uniform, self.policy_failed, lambda: self.now)
+        self.dispatcher = Dispatcher(routing, uniform, self.policy_failed, lambda: self.now, self.slowness)
         for group in self.pools.groups.values():
             group.decay = getattr(self.dispatcher.routing(group), "run_time_decay", None)
         #: Whether any routing policy looks at how long jobs run.
         self.keeps_run_times = any(group.decay is not None for group in self.pools.groups.values())
         #: What has been paid into retry budgets and taken out.
         self.budgets = Budgets()
-        self.retrier = Retrier(uniform, self.policy_failed, self.guard, self.retry_refused)
-        self.ordering = ordering
-        #: A job is born with its priority as key, which saves asking the default ordering.
-        self.key_is_priority = type(ordering) in (StrictPriority, FairShare)
+        self.retrier = Retrier(uniform, self.policy_failed, self.guard, self.retry_refused, self.slowness)
+        self._order_by(ordering)
         self.paused = False
         #: False once closing has begun to cancel: a failure is then final.
         self.retrying = True
@@ -126,6 +130,13 @@ class Books:
         #: Whether the turn left anything behind but the answer of its method.
         self.dirty = False
         self.left = Left()
+
+    def _order_by(self, ordering: OrderingPolicy) -> None:
+        self.ordering = ordering
+        #: A job is born with its priority as key, which saves asking the default ordering.
+        self.key_is_priority = type(ordering) in (StrictPriority, FairShare)
+        #: What the ordering is timed with, None for one that is known to be quick.
+        self.key_watch = self.slowness.stopwatch_for(ordering)
 
     def _begin_to_scale(self, admission: AdmissionPolicy) -> None:
         #: The groups that scale by themselves, by name.
@@ -149,6 +160,8 @@ class Books:
         """Return a job's key, as the ordering answers it."""
         if self.key_is_priority:
             return job.options.priority
+        watch = self.key_watch
+        began = 0.0 if watch is None else watch()
         try:
             key = float(self.ordering.key(job))
             if math.isnan(key):  # it compares false with everything
@@ -157,11 +170,16 @@ class Books:
             raise
         except BaseException as error:
             self.policy_failed("ordering", self.ordering, error, "priority, then arrival")
-            return job.options.priority
+            key = job.options.priority
+        if watch is not None:
+            self.slowness.took("ordering", self.ordering, began, watch())
         return key
 
     def _weigh(self, job: Job) -> float:
-        """Return the weight of a job's tenant, as the ordering answers it."""
+        """Return the weight of a job's tenant, as the ordering answers it; asked once for each tenant."""
+        return self.slowness.time("ordering", self.ordering, self._weight, job)
+
+    def _weight(self, job: Job) -> float:
         try:
             weight = float(self.ordering.weight(job))  # type: ignore[attr-defined]
             if not 0 < weight < math.inf:
@@ -242,6 +260,17 @@ class Books:
                     fallback=fallback,
                 ),
                 error,
+            )
+
+    def policy_slow(self, question: str, policy: str, seconds: float, calls: int) -> None:
+        """Note that a policy took long to answer."""
+        self.left.slow_policies.append((question, policy, seconds, calls))
+        self.dirty = True
+        if self.observed:
+            self.emit(
+                events.PolicySlow(
+                    time=self.now, question=question, policy=policy, seconds=seconds, calls=calls
+                )
             )
 
     def guard(self, value: object) -> Guard:

@@ -12,6 +12,7 @@ from policies.contracts import RoutingPolicy, Uniform
 
 from .job import Job, Line
 from .pool_table import GroupRecord, Loan, PoolRecord, Slot
+from .slowness import Slowness
 from .states import PoolState
 
 _ACCEPTING = PoolState.ACCEPTING
@@ -20,7 +21,7 @@ _ACCEPTING = PoolState.ACCEPTING
 class Dispatcher:
     """Finds a slot for a job, and a job for a slot."""
 
-    __slots__ = ("_choices", "_moment", "_policy_failed", "_routing", "_uniform")
+    __slots__ = ("_choices", "_moment", "_policy_failed", "_routing", "_slowness", "_uniform")
 
     def __init__(
         self,
@@ -28,11 +29,13 @@ class Dispatcher:
         uniform: Uniform,
         policy_failed: Callable[[str, object, BaseException, str], None],
         moment: Callable[[], float],
+        slowness: Slowness,
     ) -> None:
         self._routing = routing
         self._uniform = uniform
         self._policy_failed = policy_failed
         self._moment = moment
+        self._slowness = slowness
         self._choices = 0
 
     def has_slot(self, line: Line) -> bool:
@@ -68,6 +71,8 @@ class Dispatcher:
         if group.decay is not None:
             for pool in pools:
                 pool.observe(0.0, self._moment(), group.decay)
+        watch = self._slowness.stopwatch_for(routing)
+        began = 0.0 if watch is None else watch()
         try:
             pool = routing.choose(job, tuple(pools), self._uniform)
             if not any(pool is candidate for candidate in pools):
@@ -77,6 +82,8 @@ class Dispatcher:
         except BaseException as error:
             self._policy_failed("routing", routing, error, "the first pool that fits")
             pool = pools[0]
+        if watch is not None:
+            self._slowness.took("routing", routing, began, watch())
         return pool
 
     def routing(self, group: GroupRecord) -> RoutingPolicy:

@@ -149,7 +149,7 @@ class Elastic(Quarantine):
         if effect is not None:
             self._measured(scaled, effect, now)
         scaled.leaving = any(pool.released and pool.in_use > pool.stuck for pool in scaled.group.pools)
-        order = scaled.decide(load, self.policy_failed)
+        order = self.slowness.time("scaling", scaled.policy, scaled.decide, load, self.policy_failed)
         if order.add:
             scaled.grow_from(load)
             taken_back, opened = self._grow(scaled.group, order.add, now)

@@ -249,6 +249,16 @@ class PolicyFailed(Event):
 
 
 @attrs.frozen(kw_only=True)
+class PolicySlow(Event):
+    """A policy held up every job for `seconds`; `calls` of its answers took long since it was last told."""
+
+    question: str
+    policy: str
+    seconds: float
+    calls: int
+
+
+@attrs.frozen(kw_only=True)
 class SchedulerClosing(Event):
     """The scheduler refuses new jobs and finishes or cancels what it has."""
 

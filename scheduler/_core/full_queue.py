@@ -21,7 +21,7 @@ class FullQueue(MainPath):
     _opening_door = _door_again = False
 
     def _full(self, job: Job, now: float) -> Admission | Slot | None:
-        verdict = self.gate.judge(job)
+        verdict = self.slowness.time("admission", self.gate.policy, self.gate.judge, job)
         options = job.options
         limits = job.line.limits
         if verdict is Admission.BLOCK or (

@@ -14,6 +14,7 @@ from policies.contracts import RetryPolicy, Uniform
 from .._errors import SchedulerError
 from .job import Job, JobOptions
 from .pool_table import GroupRecord, Slot
+from .slowness import SLOW, Slowness
 
 #: Stands for the value of an attempt that returned, and whose error is a rejection. A call may also raise an
 #: error of that class, another job's, and that is a failure like any other.
@@ -56,7 +57,7 @@ class Asked:
 class Retrier:
     """Turns a failed attempt into seconds of backoff, or into an end."""
 
-    __slots__ = ("_asked", "_guard", "_policy_failed", "_refused", "_uniform")
+    __slots__ = ("_asked", "_guard", "_policy_failed", "_refused", "_slowness", "_uniform")
 
     def __init__(
         self,
@@ -64,11 +65,13 @@ class Retrier:
         policy_failed: Callable[[str, object, BaseException, str], None],
         guard: Callable[[object], Guard],
         refused: Callable[[Job, str], None],
+        slowness: Slowness,
     ) -> None:
         self._uniform = uniform
         self._policy_failed = policy_failed
         self._guard = guard
         self._refused = refused
+        self._slowness = slowness
         #: What the policy has asked about the failure at hand, and what that answered.
         self._asked: dict[Guard, float] = {}
 
@@ -99,6 +102,8 @@ class Retrier:
         )
         if self._asked:
             self._asked = {}
+        watch = self._slowness.stopwatch
+        began = 0.0 if watch is None else watch()
         try:
             delay = policy.retry_after(failure, self._uniform)
             if delay is not None and not (is_finite(delay) and delay >= 0):
@@ -109,7 +114,9 @@ class Retrier:
         except BaseException as broken:
             give_cause(error, broken)
             self._policy_failed("retry", policy, broken, "give up")
-            return None
+            delay, self._asked = None, {}  # nobody is charged
+        if watch is not None and (ended := watch()) - began > SLOW:
+            self._slowness.took("retry", policy, began, ended)
         if self._asked:
             self._heed(job, error, now, retries=delay is not None)
         return delay

@@ -81,7 +81,9 @@ class Shedding(Elastic):
     def _shed_lowest(self, now: float) -> bool:
         """Shed of the least urgent priority of which a queue stands; return whether there are more of them."""
         standing = [
-            (level[1], level[0], limit) for level in self._ages or () if (limit := self._limit(level))
+            (level[1], level[0], limit)
+            for level in self._ages or ()
+            if (limit := self.slowness.time("admission", self.gate.policy, self._limit, level))
         ]
         if not standing:
             return False
