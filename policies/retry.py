@@ -82,6 +82,11 @@ class Backoff:
         default=None, validator=optional(predicate), repr=names_of
     )
 
+    @property
+    def quick(self) -> bool:
+        """No function of somebody else's is called: the scheduler need not time the answers."""
+        return all(isinstance(kind, type) for kind in (*self.retry_on, *self.give_up_on))
+
     def retry_after(self, failure: FailureView, uniform: Uniform) -> float | None:
         """Return seconds to wait before the next attempt, or None to give up. Pure. Cost: 0.4 µs; `by_cause` 1 µs more."""
         if failure.attempt >= self.attempts_max or not self._worth(failure):

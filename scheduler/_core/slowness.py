@@ -5,10 +5,13 @@ core reads no clock, so it is handed a stopwatch; without one, as in virtual tim
 
 Measured is what is asked rarely (retry, admission, scaling), and an ordering or a routing policy that is not
 one of ours: those are on the hot path, look at a few numbers, and would pay a tenth of their time for it.
+A pause of the garbage collector in the middle of an answer counts as the policy's, so one slow answer a
+minute is not enough, unless it took very long.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -17,6 +20,8 @@ from policies.routing import LeastLoaded, Pack, PeakEwma, RoundRobin, TwoRandomC
 
 #: Seconds beyond which an answer took long. Arbitrary: ours take a hundred thousandth of it.
 SLOW = 0.1
+#: Seconds beyond which one such answer is enough; else it takes two within QUIET. Arbitrary.
+VERY_SLOW = 0.5
 #: Seconds for which a policy that was named is not named again. Arbitrary.
 QUIET = 60.0
 #: Policies of the hot path that are known to be quick, and in which is nobody else's code.
@@ -40,12 +45,14 @@ Stopwatch = Callable[[], float]
 class Slowness:
     """Times policies and says which took long: `tell(question, policy, seconds, calls)`, once in a while."""
 
-    __slots__ = ("_tell", "_told", "stopwatch")
+    __slots__ = ("_suspected", "_tell", "_told", "stopwatch")
 
     def __init__(self, stopwatch: Stopwatch | None, tell: Callable[[str, str, float, int], None]) -> None:
         #: What policies are timed with; None measures nothing.
         self.stopwatch = stopwatch
         self._tell = tell
+        #: By question and policy: when an answer last took long.
+        self._suspected: dict[tuple[str, str], float] = {}
         #: By question and policy: when it was last named, and slow answers since.
         self._told: dict[tuple[str, str], tuple[float, int]] = {}
 
@@ -70,6 +77,10 @@ class Slowness:
         if ended - began <= SLOW:
             return
         name = type(policy).__name__
+        before = self._suspected.get((question, name), -math.inf)
+        self._suspected[question, name] = ended
+        if ended - began <= VERY_SLOW and ended - before > QUIET:
+            return
         told, calls = self._told.get((question, name), (None, 0))
         if told is not None and ended - told < QUIET:
             self._told[question, name] = told, calls + 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from policies import Admission, LeastLoaded, StrictPriority
+from policies import Admission, FixedBackoff, LeastLoaded, StrictPriority
 from policies.contracts import Advice
 from scheduler._core.slowness import QUICK, QUIET, SLOW, Slowness
 
@@ -222,3 +222,21 @@ def test_the_default_policies_read_no_stopwatch(by_hand, group):
     hand.finish("a")
 
     assert [] == readings
+
+
+def test_one_pause_of_the_collector_names_nobody(by_hand, group):
+    """It falls upon whoever is just being asked; a policy that is slow is slow again."""
+    stopwatch = Hands()
+    hand = ask_retry(by_hand, group, stopwatch, Takes(stopwatch, 2 * SLOW))
+    once = told(hand)
+    hand.advance(1.0)
+    hand.finish("a", OSError())
+
+    assert ([], 1) == (once, len(told(hand)))
+
+
+def test_our_backoffs_are_timed_only_where_they_call_functions_of_others():
+    """Ours compare a few numbers; what they are given may do anything."""
+    assert FixedBackoff(retry_on=OSError).quick
+    assert not FixedBackoff(retry_on=(OSError, callable)).quick
+    assert not FixedBackoff(give_up_on=callable).quick
