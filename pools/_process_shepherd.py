@@ -280,10 +280,12 @@ class Shepherd:
         self._exchange(outcomes, int(max(0, min(self._calls.want, most - len(self._calls)))))
 
     def _exchange(self, outcomes: list[Outcome], want: int) -> None:
+        self._calls.expect()
         calls = self._front.exchange(self._slot, outcomes, want)
         outcomes.clear()  # a worker holds no reference to a finished call
         self._calls.delivered()
-        self._calls.add(calls)
+        if self._calls.add(calls):
+            self._front.recall(self._slot)
 
     # Its end
 

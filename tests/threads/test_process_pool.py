@@ -21,6 +21,7 @@ import pytest
 import pools._process_wire as wire
 from policies import FixedBackoff
 from pools import ProcessPool, Recycle, RemoteError, RemoteTraceback, ThreadPool
+from pools._process_calls import Calls
 from scheduler import (
     DeadlineExceeded,
     JobInterrupted,
@@ -488,6 +489,38 @@ def test_the_inversion_bound_is_told_and_small(cpu):
     assert 0.0 <= s.pools()[0].inversion_bound <= 0.003
 
 
+def test_what_is_just_being_laid_ahead_is_taken_back_too(
+    cpu, files, eventually, always_ahead, in_thread, monkeypatch
+):
+    """A pause between the books and the worker must hold for the calls that are on their way."""
+    always_ahead()
+    s = cpu()
+    s.pause()
+    first = s.submit(jobs.touch_and_wait, files("first.started"), files("first"))
+    second = s.submit(jobs.touch_and_wait, files("second.started"), files("second"))
+    handles = [s.submit(jobs.note_and_return, files("order"), number) for number in range(8)]
+    add, paused = Calls.add, []
+
+    def add_late(self, calls):
+        if len(calls) > 1 and not paused:
+            paused.append(True)
+            in_thread(s.pause).result()
+        return add(self, calls)
+
+    monkeypatch.setattr(Calls, "add", add_late)
+    s.resume()
+    eventually(Path(files("first.started")).exists, "the first job")
+    Path(files("first")).touch()
+    eventually(lambda: paused and ahead(s) == 0, "the recall")
+    Path(files("second")).touch()
+
+    assert None is not first.result(20)
+    assert [] == lines(files("order"))
+    s.resume()
+    assert list(range(8)) == [handle.result(20) for handle in handles]
+    assert {1} == {len(handle.attempts) for handle in (second, *handles)}
+
+
 @pytest.mark.parametrize("how", ["pause", "cordon", "drain"])
 def test_an_operator_takes_back_what_lies_ahead_and_loses_nothing(fill_ahead, files, how, in_thread):
     """A paused or leaving pool starts nothing more, not even what it was given in advance."""
@@ -729,6 +762,7 @@ def test_in_a_forked_child_it_refuses_clearly(run_script):
 import os, sys, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from pools import ProcessPool
+from pools._process_calls import Calls
 from scheduler import PoolGroup, Scheduler, SchedulerClosed
 
 def main():
@@ -1003,6 +1037,7 @@ def test_without_whole_messages_everything_works_but_ahead(monkeypatch, cpu, fil
 STORM = """
 import os, signal, sys, threading
 from pools import ProcessPool
+from pools._process_calls import Calls
 from scheduler import PoolGroup, Scheduler
 sys.path.insert(0, sys.argv[1])
 import process_jobs as jobs
