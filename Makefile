@@ -3,6 +3,7 @@
 PYTHON ?= python3
 FOLDER ?=
 ARGS ?=
+JOBS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,8 +44,8 @@ types: $(READY) ## mypy --strict.
 contracts: $(READY) ## Who may import whom.
 	$(BIN)/lint-imports --cache-dir .build/import-linter
 
-unit: $(READY) ## The tests, with coverage: make unit [ARGS="-k name"].
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+unit: $(READY) ## The tests, with coverage, JOBS at a time: make unit [ARGS="-k name"] [JOBS=2].
+	$(BIN)/python -m pytest --cov --cov-report=term -n $(JOBS) --dist worksteal $(ARGS)
 
 docs: $(READY) ## Build the pages into .build/site; a broken link is an error.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f .mkdocs.yml

@@ -83,7 +83,7 @@ def test_rule_1_fewer_than_the_minimum_are_made_up_for_whatever_is_wanted(scaled
         ValueError("it raised"),
         3.5,
         "more",
-        object(),
+        [object],
         Advice(pools=True),
         Advice(pools=1.5),
         Advice(pools=math.nan),

@@ -212,7 +212,7 @@ NONSENSE = [
     "soon",
     [1.0],
     1j,
-    object(),
+    [object],
 ]
 
 
