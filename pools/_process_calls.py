@@ -81,8 +81,6 @@ class Calls:
         #: When the first became the first, and whether what lay ahead of it has been taken back.
         self._first_since = 0.0
         self._overran = False
-        #: Calls may have been given to this slot that have not been added, and somebody wanted them back meanwhile.
-        self._expecting = self._missed = False
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -122,7 +120,6 @@ class Calls:
     def recall(self) -> list[Call]:
         """Take out and return what lies ahead and has not started, in order. Never blocks."""
         with self._lock:
-            self._missed = self._expecting
             line, entries = self._line, self._entries
             if line is None or len(entries) < 2:
                 return []
@@ -153,21 +150,9 @@ class Calls:
         with self._lock:
             self._line = line
 
-    def expect(self) -> None:
-        """Take note that calls are about to be given to this slot."""
-        with self._lock:
-            self._expecting = True
-
-    def add(self, calls: Iterable[Call]) -> bool:
-        """Put calls behind those that the worker has; return whether somebody wanted them back before they were here.
-
-        The race: (1) the scheduler writes down that they lie ahead; (2) something more urgent comes, or a pause,
-        and asks for them; (3) they are added. Nothing is sent between (3) and whoever acts on the answer.
-        """
+    def add(self, calls: Iterable[Call]) -> None:
+        """Put calls behind those that the worker has."""
         self._append([Entry(call) for call in calls])
-        with self._lock:
-            missed, self._missed, self._expecting = self._missed, False, False
-        return missed
 
     def send(self, line: Line, pushing: list[memoryview]) -> BaseException | None:
         """Send what has not been sent, in order, as far as there is room.

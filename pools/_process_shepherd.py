@@ -280,11 +280,16 @@ class Shepherd:
         self._exchange(outcomes, int(max(0, min(self._calls.want, most - len(self._calls)))))
 
     def _exchange(self, outcomes: list[Outcome], want: int) -> None:
-        self._calls.expect()
+        """Deliver outcomes and take more calls.
+
+        The race: (1) the scheduler writes down that these calls lie ahead; (2) something more urgent comes, or a
+        pause, and asks for them; (3) they are added here. Nothing is sent between (3) and the question.
+        """
         calls = self._front.exchange(self._slot, outcomes, want)
         outcomes.clear()  # a worker holds no reference to a finished call
         self._calls.delivered()
-        if self._calls.add(calls):
+        self._calls.add(calls)
+        if self._front.missed(self._slot):
             self._front.recall(self._slot)
 
     # Its end

@@ -90,6 +90,12 @@ class Front(Protocol):
     def exchange(self, slot: int, outcomes: Sequence[Outcome], want: int) -> Sequence[Call]:
         """Take the outcomes of the slot's first calls, in order; return at most `want` more for behind the others."""
 
+    def missed(self, slot: int) -> bool:
+        """Return whether what the last `exchange` gave was wanted back before the pool can have known of it.
+
+        Asked once it holds these calls: it then asks for `recall`.
+        """
+
     def lost(self, slot: int, error: BaseException | None, unstarted: Sequence[Call]) -> None:
         """Hear that the slot has no worker any more until it is ``ready`` again.
 

@@ -87,6 +87,10 @@ class Harness:
             calls, following[:want] = following[:want], ()
             return calls
 
+    def missed(self, slot: int) -> bool:
+        """Nobody wants anything back here but by asking the pool."""
+        return False
+
     def lost(self, slot: int, error: BaseException | None, unstarted: Sequence[Call]) -> None:
         """Hear that a slot has no worker any more. `Front.lost`."""
         with self._changed:

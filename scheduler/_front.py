@@ -75,6 +75,7 @@ class PoolFront:
             if called_back:
                 bound.held = bound.job is None
                 return succeeded, None
+            bound.recalls_known = bound.recalls
             return succeeded, core.fill(bound, want, now)
 
         succeeded, calls = self._desk.turn(take)
@@ -85,10 +86,16 @@ class PoolFront:
 
             def fill(now: float) -> Any:
                 bound.held = False
+                bound.recalls_known = bound.recalls
                 return core.fill(bound, want, now)
 
             calls = self._desk.turn(fill)
         return calls  # type: ignore[no-any-return]
+
+    def missed(self, slot: int) -> bool:
+        """Whether what the last `exchange` gave was wanted back before the pool held it. Without the lock."""
+        bound = self._slots[slot]
+        return bound.recalls != bound.recalls_known
 
     def _judged(self, bound: Slot, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         """Return outcomes with an error for each value that is rejected. Not under the lock.

@@ -276,6 +276,7 @@ class Turns(ABC):
         """
         if not slot.ahead:
             return
+        slot.recalls += 1
         calls = slot.pool.runner.recall(slot.index)
         try:
             self.core.take_back(slot, calls, now)

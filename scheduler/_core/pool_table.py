@@ -64,6 +64,9 @@ class Slot:
     stuck: bool = False
     #: Jobs that the worker holds beyond the one it runs, in the order in which it will start them.
     ahead: deque[Job] = NOTHING_AHEAD
+    #: How often the pool was asked to give these back, and how often that was when it was last given some.
+    recalls: int = 0
+    recalls_known: int = 0
 
     @property
     def pool_id(self) -> str:
