@@ -101,7 +101,7 @@ class Secretive(Exception):
         Refused(headers={"Retry-After": b"\xff"}),
         Secretive(),
     ],
-    ids=lambda error: shown(error),
+    ids=shown,
 )
 def test_what_cannot_be_read_is_as_if_nothing_had_been_said(error):
     """Nonsense from outside must not decide anything, and least of all raise."""
