@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test lint format types contracts unit docs bench stress conformance everywhere wheel-check clean
+.PHONY: help venv demo test lint format types contracts unit docs bench stress conformance others everywhere wheel-check clean
 
 help: ## List these commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,9 @@ stress: $(READY) ## The slow, seeded tests, and the model tests with other examp
 
 conformance: $(READY) ## CPython's own Executor tests, on every interpreter here that has them.
 	$(BIN)/python .ci/each_python.py tests/conformance/run.py $(ARGS)
+
+others: $(READY) ## The same as everywhere, but for the interpreter of the virtual environment, where `make test` ran.
+	$(BIN)/python .ci/each_python.py --others -m pytest -q $(ARGS)
 
 everywhere: $(READY) ## The tests on every interpreter from 3.11 up that is here.
 	$(BIN)/python .ci/each_python.py -m pytest -q $(ARGS)

@@ -1,8 +1,9 @@
 """Run one command on every CPython from 3.11 up that this machine has.
 
-Usage: ``python .ci/each_python.py ARGUMENTS``, run as ``pythonX.Y ARGUMENTS`` from the root of the checkout, each in an
+Usage: ``python .ci/each_python.py [--others] ARGUMENTS``, run as ``pythonX.Y ARGUMENTS`` from the root of the checkout, each in an
 environment of its own below ``.venvs`` that holds the library and the ``test`` dependency group. A command that ends
-with 77 has nothing to say on that interpreter: it counts as skipped, not as failed.
+with 77 has nothing to say on that interpreter: it counts as skipped, not as failed. With ``--others``, the
+interpreter that runs this is left out.
 """
 
 from __future__ import annotations
@@ -73,7 +74,12 @@ def environment(label: str, executable: str) -> Path:
 def main(arguments: list[str]) -> int:
     """Run the command everywhere, then print one line an interpreter."""
     verdicts: dict[str, str] = {}
+    left_out = None
+    if arguments[:1] == ["--others"]:
+        left_out, arguments = os.path.realpath(sys._base_executable), arguments[1:]  # type: ignore[attr-defined]  # noqa: SLF001
     for label, executable in interpreters().items():
+        if executable == left_out:
+            continue
         print(f"\n=== Python {label} ({executable})", flush=True)
         try:
             python = environment(label, executable)
