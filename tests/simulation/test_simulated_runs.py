@@ -27,7 +27,11 @@ def test_the_figures_are_those_of_the_simulator():
     assert statistics == played.statistics
     for priority, tally in played.measures.classes.items():
         own = [job for job in jobs if job.priority == priority]
-        assert statistics.wait(priority=priority) == tally.wait
+        wait = statistics.wait(priority=priority)
+        assert (wait.count, wait.buckets) == (tally.wait.count, tally.wait.buckets)
+        assert wait.total == pytest.approx(
+            tally.wait.total
+        )  # one adds a thousand at a time; from 3.12 on that is exacter
         assert max(job.waited for job in own) == tally.longest_wait
         slowdowns = [(job.ended_at - job.submitted_at) / max(job.run_time, 1e-3) for job in own]
         assert max(slowdowns) == pytest.approx(tally.highest_slowdown)
