@@ -44,7 +44,7 @@ def test_a_day_costs_less_than_the_best_fixed_size_with_the_same_waits(policy):
     fixed = best_fixed(day, outcome.quantile(0.99))
 
     assert outcome.slot_seconds <= 0.9 * fixed.slot_seconds
-    assert outcome.reversals == 0
+    assert outcome.reversals == outcome.taken_back == 0
 
 
 @each_policy
@@ -53,7 +53,7 @@ def test_no_change_is_undone_within_a_stable_window_and_no_job_is_lost(scenario,
     """Opening what was just drained, and draining what was just opened, is what makes users switch a scaler off."""
     outcome = play(scenario, policy)
 
-    assert (0, 0, 0) == (outcome.regretted, outcome.missed, outcome.lost)
+    assert (0, 0, 0, 0) == (outcome.regretted, outcome.missed, outcome.taken_back, outcome.lost)
     assert outcome.at_the_end == scenario.min_pools
 
 
@@ -65,6 +65,7 @@ def test_a_burst_finds_the_pools_again_that_were_drained_just_before(scenario, p
     outcome = play(attrs.evolve(scenario, seed=seed), policy)
 
     assert (0, 0, 0) == (outcome.regretted, outcome.missed, outcome.lost)
+    assert outcome.taken_back <= 1
     assert outcome.at_the_end == scenario.min_pools
 
 
