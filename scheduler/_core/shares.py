@@ -45,8 +45,8 @@ LOOK_EVERY, LOOK_EACH = 0.01, 20e-6
 #: Weights beyond count as these, so that no sum of seconds ÷ weight is ever infinite.
 WEIGHT_MIN, WEIGHT_MAX = 1e-9, 1e9
 #: Tenants without jobs that are remembered although somebody else has had less; and so many whose account changes
-#: nothing, so that a few tenants with now and then a job are not forgotten and opened anew with each. Arbitrary.
-RESTING_MAX, RESTING_MIN = 10_000, 32
+#: nothing, so that two tenants with now and then a job are not forgotten and opened anew with each. Arbitrary.
+RESTING_MAX, RESTING_MIN = 10_000, 2
 #: Seconds that an attempt is charged that took none, so that jobs too short for the clock are shared by number.
 INSTANT = 1e-6
 
