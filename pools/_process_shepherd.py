@@ -71,9 +71,9 @@ class Shepherd:
         self._stops: deque[Callable[[], bool]] = deque()
         self._kill_at = math.inf
         self._leaving = self._killing = False
-        self._hear, self._wake_line = socket.socketpair()
-        self._hear.setblocking(False)
-        self._wake_line.setblocking(False)
+        #: Made on the shepherd's own thread, where no Ctrl-C tears it. The race: whoever wakes it first puts down why,
+        #: then looks for the line; the shepherd first makes the line, then looks at what was put down.
+        self._wake_line: socket.socket | None = None
         self.thread = threading.Thread(
             target=self._tend, name=f"two-tier-scheduler-{self._name}", daemon=True
         )
@@ -114,41 +114,41 @@ class Shepherd:
         self._leaving = True
         self._wake()
 
-    def give_up(self) -> None:
-        """Leave, or let go of everything if the thread was never started."""
-        self.leave()
-        if self.thread.ident is None:
-            self._hear.close()
-            self._wake_line.close()
-
     def kill(self) -> None:
         """Leave now, whatever the worker does."""
         self._leaving = self._killing = True
         self._wake()
 
     def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # full: it is awake; closed: it has left
-            self._wake_line.send(b"w")
+        line = self._wake_line
+        if line is not None:
+            with contextlib.suppress(OSError):  # full: it is awake; closed: it has left
+                line.send(b"w")
 
     # From here on, on the shepherd's own thread
 
     def _tend(self) -> None:
         try:
-            while not self._leaving:
-                line = self._hire()
-                if line is None:
-                    break
-                try:
-                    self._serve(line)
-                finally:
-                    self._bury(line)
+            with contextlib.closing(self._make_lines()), self._hear:
+                while not self._leaving:
+                    line = self._hire()
+                    if line is None:
+                        break
+                    try:
+                        self._serve(line)
+                    finally:
+                        self._bury(line)
         except BaseException as error:
             _log.exception("the shepherd of %s failed", self._name)
             self._terms.broken(error)
         finally:
             self._give_up()
-            self._hear.close()
-            self._wake_line.close()
+
+    def _make_lines(self) -> socket.socket:
+        self._hear, self._wake_line = socket.socketpair()
+        self._hear.setblocking(False)
+        self._wake_line.setblocking(False)
+        return self._wake_line
 
     # A worker's beginning
 

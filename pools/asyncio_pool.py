@@ -207,7 +207,7 @@ class _Coroutines:
                 raise
             else:
                 return
-        self._break(failure)
+        self._break(failure, begun=False)
 
     # On the loop's thread
 
@@ -352,13 +352,17 @@ class _Coroutines:
 
     # Its end
 
-    def _break(self, error: BaseException | None) -> None:
-        """Say once that nothing can run here, and give back every call that there is."""
+    def _break(self, error: BaseException | None, *, begun: bool = True) -> None:
+        """Say once that nothing can run here, and end every call that there is; those that cannot have begun go back."""
         if self._error is None and error is not None:
             self._error = error
             self._front.broken(error)
         while True:
-            for slot in self._give_up():
+            for slot in () if begun else list(self._fresh):
+                call = self._fresh.pop(slot, None)
+                if call is not None:
+                    self._front.lost(slot, None, (call,))
+            for slot in self._give_up() if begun else ():
                 abandoned = CallAbandoned(f"worker {self._names[slot]} could not start")
                 abandoned.__cause__ = self._error
                 if self._deliver(slot, None, abandoned) is not None:

@@ -150,7 +150,7 @@ class _Processes:
                 shepherd.thread.start()
         except BaseException:  # an interrupt, or no thread to be had: nobody will ever drain this pool
             for shepherd in self._shepherds:
-                shepherd.give_up()
+                shepherd.leave()
             raise
 
     def run(self, slot: int, call: Call) -> None:

@@ -121,12 +121,12 @@ class _Threads:
             self._workers[slot] = None  # without a thread it must not keep the slot
             if not isinstance(error, RuntimeError) or isinstance(error, RecursionError):
                 raise
-            # The system gives no more threads; it may later.
+            # The system gives no more threads; it may later, and a worker that parks then tries again.
             if any(other is not None for other in self._workers):
                 self._unstaffed.append(slot)
-                self._front.lost(slot, None, (call,))
             else:
-                self._break(slot, error)
+                self._say_broken(error)
+            self._front.lost(slot, None, (call,))
 
     def _work(self, worker: _Worker, slot: int) -> None:
         if not worker.claim.acquire(False):
@@ -174,11 +174,14 @@ class _Threads:
         for call in self._front.ready(slot, f"{self._pool_id}/{slot + 1}"):
             self._hire(slot, call)
 
-    def _break(self, slot: int, error: BaseException) -> None:
-        """Say once that nothing can run here, and give the call back."""
+    def _say_broken(self, error: BaseException) -> None:
         broken, self._broken = self._broken, None
         if broken is not None:
             broken(error)
+
+    def _break(self, slot: int, error: BaseException) -> None:
+        """Say once that nothing can run here, and end the call."""
+        self._say_broken(error)
         abandoned = CallAbandoned(f"worker {self._pool_id}/{slot + 1} could not start")
         abandoned.__cause__ = error
         if self._deliver(slot, None, abandoned) is not None:

@@ -15,8 +15,9 @@ import threading
 import weakref
 
 from . import _lock
+from ._alarm import stand_in
 from ._driver import Driver
-from ._stopping import closing_of
+from ._stopping import STAND_IN_EVERY, closing_of
 
 _drivers: weakref.WeakSet[Driver] = weakref.WeakSet()
 
@@ -34,7 +35,8 @@ def dropped(driver: Driver) -> None:
 
 def _at_exit() -> None:
     for closing in [closing_of(driver) for driver in list(_drivers) if not driver.forked]:
-        closing.wait()
+        while not closing.wait(min(STAND_IN_EVERY, stand_in())):
+            pass
 
 
 def _after_fork_in_child() -> None:

@@ -11,6 +11,7 @@ from abc import abstractmethod
 
 from pools.contract import Deliver
 
+from ._alarm import at_exit
 from ._core.books import describe
 from ._core.pool_table import GroupRecord, PoolRecord, Slot
 from ._core.states import PoolState
@@ -54,6 +55,7 @@ class Opening(Desk):
             self.core.add_pool(pool, now)
             if not group.announces:
                 self.core.pool_up(pool, now)
+            front.opened.set()
 
         front = self._front(pool)
         try:
@@ -96,6 +98,10 @@ class Opening(Desk):
             pool.runner = runner
             if not pool.group.announces and pool.state is PoolState.STARTING:
                 self.core.pool_up(pool, now)
+            if (
+                front is not None
+            ):  # here, for what this turn starts may be told at once that the pool is broken
+                front.opened.set()
             return True
 
         try:
@@ -112,7 +118,9 @@ class Opening(Desk):
     def _front(self, pool: PoolRecord) -> PoolFront:
         def broken(error: BaseException) -> None:
             # Said first: whoever learns from a failed job that the pool is broken finds the reason in the log.
-            _log.critical(
+            harmless = at_exit(error) and pool.group.capacity_pools() > 1  # the others run what there is
+            _log.log(
+                logging.INFO if harmless else logging.CRITICAL,
                 "pool %s can run nothing any more: %s raised when its worker started",
                 pool.pool_id,
                 type(error).__name__,

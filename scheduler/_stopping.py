@@ -29,6 +29,7 @@ from typing import Any
 
 import attrs
 
+from ._alarm import stand_in
 from ._core import events
 from ._core.capacity import JOBS_PER_TURN
 from ._core.job import Job
@@ -42,6 +43,8 @@ from ._report import Phase, ShutdownReport, UnfinishedJob
 
 #: Seconds an idle worker gets to leave before its thread is counted as abandoned. Arbitrary.
 _LEAVE_WITHIN = 1.0
+#: Seconds between two looks of whoever stands in for alarms that got no thread: nobody tells it. Arbitrary.
+STAND_IN_EVERY = 0.02
 #: The same in a pool that has a worker which was given up before: enough for its idle neighbours.
 _STUCK_LEAVE_WITHIN = 0.05
 
@@ -63,6 +66,8 @@ class Closing:
         self._cancel_waiting = False
         self._noted: dict[Job, tuple[UnfinishedJob, object]] = {}
         self._closers: set[Slot] = set()
+        #: No thread was to be had for it, and perhaps none for alarms.
+        self._without_thread = False
         self.phase = Phase.RUNNING
         self.report: ShutdownReport | None = None
 
@@ -113,9 +118,10 @@ class Closing:
                 return
         callback()
 
-    def perform(self) -> None:
-        """Go through the phases. One thread does this, once."""
+    def perform(self, *, without_thread: bool = False) -> None:
+        """Go through the phases. One thread does this, once: a caller's, when there was no other to be had."""
         driver = self._driver
+        self._without_thread = without_thread
         with _guard:
             if driver.closing is not self:  # an interrupt kept this closing from beginning
                 return
@@ -210,6 +216,8 @@ class Closing:
             left = deadline() - time.monotonic()
             if left <= 0:
                 return False
+            if self._without_thread:
+                left = min(left, stand_in(), STAND_IN_EVERY)
             # Closers come without a signal (a job that closes ends nothing), hence the cap.
             self._changed.wait(min(left, 0.05 if self._closers else threading.TIMEOUT_MAX))
 
@@ -368,7 +376,7 @@ def closing_of(driver: Driver, *, to_wait: bool = False) -> Closing:
         threading.Thread(target=closing.perform, name=name, daemon=True).start()
     except RuntimeError:  # no thread to be had: the caller does it
         assert closing is not None
-        closing.perform()
+        closing.perform(without_thread=True)
     except BaseException:  # an interrupt: the next one to ask begins anew
         if closing is not None and closing.phase is Phase.RUNNING:
             driver.closing = None

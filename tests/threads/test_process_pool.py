@@ -570,7 +570,7 @@ def test_a_limit_on_waiting_holds_for_a_job_that_lies_ahead(
     s.pause()
     first = s.submit(jobs.touch_and_wait, files("first.started"), files("first"))
     second = s.submit(jobs.touch_and_wait, files("second.started"), files("second"))
-    limited = s.with_options(**{limit: 0.3}).submit(jobs.note_and_return, files("order"), "limited")
+    limited = s.with_options(**{limit: 1.0}).submit(jobs.note_and_return, files("order"), "limited")
     s.resume()
     eventually(Path(files("first.started")).exists)
     Path(files("first")).touch()

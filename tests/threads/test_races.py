@@ -264,7 +264,7 @@ def test_a_timer_disarmed_while_the_alarm_looks_for_the_next_one_does_not_stop_t
 
     assert 7 == s.with_options(delay=0.001).submit(int, 7).result(20)
     alarm = s._driver._alarm
-    eventually(lambda: any(looked) or alarm._now() + 60 < alarm._when < math.inf, "the alarm's next sleep")
+    eventually(lambda: any(looked) or alarm.now() + 60 < alarm._when < math.inf, "the alarm's next sleep")
     if looked:  # without the lock
         alarm._thread.join(0.1)
     victim.cancel()
