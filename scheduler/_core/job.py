@@ -104,14 +104,17 @@ class Attempt:
 
 #: An attempt that has ended, as it is kept: an `Attempt` is made of it, for 1 µs, when somebody asks.
 Ended = tuple[int, str, str, float, float, BaseException]
+#: How many fields that are.
+ENDED_FIELDS = 6
 
 
 @attrs.define(eq=False)
 class Extra:
     """What only some jobs carry."""
 
-    #: Ended attempts, oldest first, without the one that `Job.slot` describes: what `Attempt` is made of, in its order.
-    history: tuple[Ended, ...] = ()
+    #: The fields of each `Ended`, oldest first, without the attempt that `Job.slot` describes: one flat tuple, because
+    #: the garbage collector walks over every object that is kept.
+    history: tuple[Any, ...] = ()
     first_started_at: float | None = None
     #: Seconds of the last backoff, for policies that build on it.
     last_delay: float | None = None
@@ -277,7 +280,9 @@ class Job:
     def all_attempts(self) -> tuple[Attempt, ...]:
         """Return the attempts so far, oldest first."""
         history = () if self.extra is None else self.extra.history
-        ended = tuple(Attempt(*fields) for fields in history)
+        ended = tuple(
+            Attempt(*history[first : first + ENDED_FIELDS]) for first in range(0, len(history), ENDED_FIELDS)
+        )
         if self.slot is None or self.lies_ahead or self.attempt == len(ended):  # it settled as it lay ahead
             return ended
         settled = self.state.settled
