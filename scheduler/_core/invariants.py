@@ -95,7 +95,7 @@ def i3_free_counts(core: Core) -> None:
 def i4_attempts(core: Core) -> None:
     """Attempts of a job are numbered without gaps, the current one is the last, and a hedge is of that one."""
     for job in core.alive():
-        numbers = list(job.extra.history[::ENDED_FIELDS]) if job.extra is not None else []
+        numbers = job.extra[::ENDED_FIELDS] if job.extra is not None else []
         expected = list(range(1, job.attempt + (job.state is not RUNNING)))
         _require(numbers == expected, "I4", f"job {job.id} is {job.state.name} and has attempts {numbers}")
         hedge = None if job.extra is None else job.extra.hedge

@@ -293,10 +293,8 @@ class MainPath(Hedging, ABC):
             extra = job.extra = Extra()
         ended = self._ended(job, error, now)
         # No call up to the blank line, see `_start`.
-        if extra.first_started_at is None:
-            extra.first_started_at = job.started_at
         extra.last_delay = delay
-        extra.history += ended
+        extra += ended
         job.slot = None
         job.state = BACKING_OFF
         self.queue.held += 1
@@ -311,9 +309,8 @@ class MainPath(Hedging, ABC):
 
     def end_attempt(self, job: Job, error: BaseException, now: float) -> None:
         """Write the current attempt into the job's history and let go of its slot."""
-        ended = self._ended(job, error, now)
         extra = job.more()
-        extra.history += ended
+        extra += self._ended(job, error, now)
         job.slot = None
 
     def _late(self, job: Job | None, slot: Slot, now: float) -> None:
