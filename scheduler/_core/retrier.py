@@ -106,9 +106,7 @@ class Retrier:
         try:
             delay = policy.retry_after(failure, self._uniform)
             if delay is not None and not (type(delay) is float and 0 <= delay < math.inf):
-                if not (is_finite(delay) and delay >= 0):
-                    raise ValueError(f"retry_after() must return seconds ≥ 0 or None, not {delay!r}")
-                delay = float(delay)
+                delay = _seconds(delay, policy)
         except KeyboardInterrupt:
             raise
         except BaseException as broken:
@@ -150,6 +148,17 @@ class Retrier:
                 guard.take(now)
             extra.owes = ()
         return held
+
+
+def _seconds(answer: Any, policy: RetryPolicy) -> float:
+    """Return an answer of a policy as a float; raise an error that names the method if it is no seconds."""
+    try:
+        if is_finite(answer) and answer >= 0:
+            return float(answer)
+        kind: type[Exception] = ValueError
+    except TypeError:  # no number at all
+        kind = TypeError
+    raise kind(f"{type(policy).__name__}.retry_after() must return seconds ≥ 0 or None, not {answer!r}")
 
 
 def policy_of(job: Job, slot: Slot) -> RetryPolicy | None:
