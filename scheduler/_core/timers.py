@@ -100,9 +100,11 @@ class Timers:
     def remove(self, timer: Timer) -> None:
         """Remove one armed timer."""
         heap = self._heap
-        others = self._of_job.pop(timer.job)
-        if others is not timer:
-            left = tuple(other for other in _each(others) if other is not timer)
+        armed = self._of_job[timer.job]
+        if armed is timer:
+            del self._of_job[timer.job]
+        else:  # in one step: an interrupt (Ctrl-C) must not take the others with it
+            left = tuple(other for other in _each(armed) if other is not timer)
             self._of_job[timer.job] = left if len(left) > 1 else left[0]
         self._armed -= 1
         if heap[0] is timer:
