@@ -26,7 +26,7 @@ class CircuitBreaker:
     Exactly one of these says whose jobs: `name` (the option of that name), `tag`, or `group` (every job that
     only this group may take). It opens when of the last `window` attempts, and of at least `calls_min`,
     the share `failure_ratio` has failed with one of `fail_on`; other errors are answers. After `open_for`
-    seconds it is half-open: `probes` attempts may run at once, and when so many have ended, it closes or
+    seconds it is half-open: `probes` attempts may start, and when so many have ended, it closes or
     opens again by the same ratio. Meanwhile jobs wait in the front queue, or with ``when_open="fail"`` they fail
     at once with `BreakerOpen`. Give it to ``Scheduler(breakers=)``.
     Numbers and terms as in resilience4j. Raises TypeError and ValueError that name the setting.

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .contract import Call
@@ -23,6 +24,10 @@ class SampleCall:
     def run(self) -> object:
         """Call the function."""
         return self.function(*self.args, **self.kwargs)
+
+    def enter(self) -> tuple[Callable[..., object], tuple[Any, ...]]:
+        """Return the function and its arguments."""
+        return partial(self.function, **self.kwargs), self.args
 
     def start(self) -> object:
         """Call the function; it returns an awaitable."""

@@ -56,6 +56,13 @@ class Call(Protocol):
     def run(self) -> object:
         """Run it here and now, in the submitter's context, and return its value or raise its error."""
 
+    def enter(self) -> tuple[Callable[..., object], tuple[Any, ...]]:
+        """Begin to run it here; return what to call with which arguments instead of `run`, and do so at once.
+
+        For pools whose workers are threads: no frame of the call's lies beneath the function, for which every error
+        that it raises would be dearer, and which would stay in memory as long as the error does.
+        """
+
     def start(self) -> object:
         """Call the function in the context that the caller is in, and return what it returns: an awaitable.
 

@@ -139,15 +139,19 @@ class _Threads:
             return
         deliver, park = self._deliver, worker.parked.acquire
         call = worker.call
+        function: Any
+        args: Any
         while True:
             while call is not None:
                 value: object = None
                 failure: BaseException | None = None
                 try:
-                    value = call.run()
+                    function, args = call.enter()
+                    value = function(*args)
                 except BaseException as error:
                     # Without this frame, or the traceback would keep the worker's variables.
                     failure = BaseException.with_traceback(error, _below(error))
+                function = args = None
                 worker.call = (
                     None  # not earlier, see `holds`; not later, for then the slot may have the next one
                 )

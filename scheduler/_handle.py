@@ -18,6 +18,7 @@ import logging
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextvars import Context
+from functools import partial
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
@@ -267,23 +268,27 @@ class JobHandle(Job, Future[T]):
 
     def run(self) -> object:
         """Run the call here, in a context of its own. Satisfies `pools.contract.Call`."""
+        function, args = self.enter()
+        try:
+            return function(*args)
+        except BaseException:
+            del self, function, args  # the error's traceback keeps this frame, and it these
+            raise
+
+    def enter(self) -> tuple[Callable[..., object], tuple[Any, ...]]:
+        """Begin to run the call here, in a context of its own; return what to call, made in C, with what."""
         slot = self.slot
         if slot is not None:
             slot.begun = self.attempt
             local.slot = slot  # type: ignore[assignment]
-        function, context = self.function, self.context
-        assert function is not None
+        context = self.context
         if context is None:
             context = Context()
         elif self.attempt > 1:
             context = context.copy()  # an earlier attempt may still be in it
-        try:
-            if self.kwargs is None:
-                return context.run(function, *self.args)
-            return context.run(function, *self.args, **self.kwargs)
-        except BaseException:
-            del self, slot, context, function  # the error's traceback keeps this frame, and it these
-            raise
+        if self.kwargs is None:
+            return context.run, (self.function,) + self.args  # noqa: RUF005  a star would take twice as long
+        return partial(context.run, self.function, *self.args, **self.kwargs), ()  # type: ignore[arg-type]
 
     def start(self) -> object:
         """Call the function in the context that the caller is in. Satisfies `pools.contract.Call`."""
@@ -364,13 +369,18 @@ class Again:
 
     def run(self) -> object:
         """Run the call here, in a context of its own."""
+        function, args = self.enter()
+        try:
+            return function(*args)
+        except BaseException:
+            del self, function, args  # see `JobHandle.run`
+            raise
+
+    def enter(self) -> tuple[Callable[..., object], tuple[Any, ...]]:
+        """Begin to run the call here; see `JobHandle.enter`."""
         self.slot.begun = self.attempt
         local.slot = self.slot
-        try:
-            return self.context.run(self.function, *self.args, **self.kwargs)
-        except BaseException:
-            del self  # see `JobHandle.run`
-            raise
+        return partial(self.context.run, self.function, *self.args, **self.kwargs), ()
 
     def start(self) -> object:
         """Call the function in the context that the caller is in."""

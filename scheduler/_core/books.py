@@ -28,7 +28,7 @@ from .pool_table import GroupRecord, Loan, PoolRecord, PoolTable, Slot
 from .retrier import Guard, Retrier
 from .shares import Shares
 from .slowness import Slowness, Stopwatch
-from .states import RUNNING, TRANSITIONS, JobState, PoolState
+from .states import RUNNING, JobState, PoolState
 from .statistics import Ledger
 from .timers import TimerKind, Timers
 
@@ -206,7 +206,7 @@ class Books:
 
     def check_move(self, job: Job, state: JobState) -> None:
         """Raise unless a job may go from its state to `state`."""
-        if state not in TRANSITIONS[job.state]:
+        if state not in job.state.moves:
             raise AssertionError(f"job {job.id}: {job.state.name} → {state.name} is no legal move")
 
     def _ended(self, job: Job, error: BaseException, now: float) -> Ended:
@@ -295,9 +295,8 @@ class Books:
 
     def arm(self, when: float, kind: TimerKind, job: Job) -> None:
         """Arm a timer, and have the driver look at its alarm if that would ring too late."""
-        if when < self.timers.next_deadline():
+        if self.timers.arm(when, kind, job):
             self.dirty = True
-        self.timers.arm(when, kind, job)
 
     def let_go(self, job: Job, now: float) -> None:
         """Forget what a job that has settled was waited for."""

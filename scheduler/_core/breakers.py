@@ -5,11 +5,12 @@ Theory of operation
     woken like those of other limits (`parking`), in order of priority, then of arrival. Closed, it has room
     for all. Open, it has none until a moment that is known, as a limit whose next token is far away; so the
     alarm that rings for tokens rings for it. The first start after that moment makes it half-open: a limit
-    of so many at once, beside the calls that still run from before.
+    of so many, beside the calls that still run from before.
 
-    It closes or opens again when so many attempts that started half-open have ended. One that ends without
-    a verdict (interrupted, taken back, its deadline passed) gives its place to another: who holds a limit
-    is read off the slots, so no place can be lost.
+    It closes or opens again when so many attempts that started half-open have ended. One that ends with a
+    verdict keeps its place to itself, so that no more start than are probes. One that ends without
+    (interrupted, taken back, its deadline passed) gives it to another: who holds a limit is read off the
+    slots, so no place can be lost. A call that ran too long gives it when it returns at last.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class BreakerRecord(LimitRecord):
             return
         if started_at < self.since:
             if half_open and returned:  # its place was beside those of the probes
-                self.concurrency = max(breaker.probes, self.concurrency - 1)
+                self.concurrency = max(breaker.probes - len(self.seen), self.concurrency - 1)
             return
         failure = isinstance(error, breaker.fail_on)
         self.seen.append(failure)
@@ -131,6 +132,8 @@ class BreakerRecord(LimitRecord):
             self.failed -= self.seen.popleft()
         calls = len(self.seen)
         if calls < (breaker.probes if half_open else breaker.calls_min):
+            if half_open and returned:  # what one probe has told need not be asked of another
+                self.concurrency -= 1
             return
         if self.failed >= breaker.failure_ratio * calls:
             self._open(now)

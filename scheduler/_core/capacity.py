@@ -144,7 +144,7 @@ class Capacity(FullQueue):
     def _held_back(self, job: Job, record: Any, now: float) -> BaseException:
         """Return the error of a job that is not to wait: the one it failed with before, if it did."""
         error: BaseException = record.refuse(now)
-        last = job.extra.history[-1][-1] if job.attempt and job.extra is not None else None
+        last: BaseException | None = job.extra[-1] if job.attempt and job.extra is not None else None
         if last is None:
             return error
         give_cause(last, error)

@@ -17,7 +17,7 @@ from .job import Job, Line
 from .pool_table import Slot
 from .states import BACKING_OFF, CANCELLED, DELAYED, EXPIRED, FAILED, RUNNING, WAITING, PoolState
 from .statistics import PoolStatistics, Statistics
-from .timers import Timer, TimerKind
+from .timers import BACKOFF, Timer, TimerKind
 
 #: Timers handled in one turn; what is left is due at once in the next (law 5). Arbitrary.
 TIMERS_PER_TURN = 256
@@ -90,15 +90,19 @@ class Core(Duplicates):
                 self.meet(now)
             if self.gate.door:
                 self._open_door(now)
+        timers, lots = self.timers, self.lots
         for _ in range(TIMERS_PER_TURN):
-            timer = self.timers.first_due(now)
+            timer = timers.first_due(now)
             if timer is None:
                 break
-            self._in_hand = timer.job
-            self.timers.remove(timer)
-            self._due(timer, now)
+            job = self._in_hand = timer.job
+            timers.remove(timer)
+            if timer.kind is BACKOFF and (job.extra is None or not job.extra.owes):
+                self.come_due(job, BACKOFF, now)
+            else:
+                self._due(timer, now)
             self._in_hand = None
-            if self.lots.woken:
+            if lots.woken:
                 self.meet(now)
         if self.next_stuck() <= now:
             self.find_stuck(now)

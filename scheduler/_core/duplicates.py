@@ -19,7 +19,7 @@ from .ahead import Ahead
 from .job import Job
 from .pool_table import Slot
 from .states import CANCELLED, DELAYED, RUNNING, WAITING
-from .timers import TimerKind
+from .timers import DELAY, TimerKind
 
 
 class Duplicates(Ahead):
@@ -112,15 +112,17 @@ class Duplicates(Ahead):
 
     def come_due(self, job: Job, kind: TimerKind, now: float) -> None:
         """Let a job start or wait whose delay or backoff is over."""
-        if kind is TimerKind.DELAY:
+        delayed = kind is DELAY
+        if delayed:
             if self.keys.before(job) is not None:
                 self._hold(job, now)
                 return
             job.arrival = self.ledger.renumber()
-        self.move(job, WAITING)
+        self.check_move(job, WAITING)
+        job.state = WAITING
         self.queue.held -= 1
         job.waiting_since = now
-        if kind is TimerKind.DELAY:
+        if delayed:
             job.key = self._key(job)
         slot = self._join(job, now)
         if slot is not None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from .breakers import Phase
 from .bundle import Bundle
 from .core import Core
-from .job import Job
+from .job import ENDED_FIELDS, Job
 from .limits import LimitRecord
 from .pool_table import Slot
 from .states import BACKING_OFF, DELAYED, RUNNING, WAITING, PoolState
@@ -95,7 +95,7 @@ def i3_free_counts(core: Core) -> None:
 def i4_attempts(core: Core) -> None:
     """Attempts of a job are numbered without gaps, the current one is the last, and a hedge is of that one."""
     for job in core.alive():
-        numbers = [number for number, *_ in (job.extra.history if job.extra is not None else ())]
+        numbers = job.extra[::ENDED_FIELDS] if job.extra is not None else []
         expected = list(range(1, job.attempt + (job.state is not RUNNING)))
         _require(numbers == expected, "I4", f"job {job.id} is {job.state.name} and has attempts {numbers}")
         hedge = None if job.extra is None else job.extra.hedge

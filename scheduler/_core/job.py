@@ -104,15 +104,18 @@ class Attempt:
 
 #: An attempt that has ended, as it is kept: an `Attempt` is made of it, for 1 µs, when somebody asks.
 Ended = tuple[int, str, str, float, float, BaseException]
+#: How many fields that are.
+ENDED_FIELDS = 6
 
 
 @attrs.define(eq=False)
-class Extra:
-    """What only some jobs carry."""
+class Extra(list[Any]):
+    """What only some jobs carry.
 
-    #: Ended attempts, oldest first, without the one that `Job.slot` describes: what `Attempt` is made of, in its order.
-    history: tuple[Ended, ...] = ()
-    first_started_at: float | None = None
+    As a list it is the job's history: the fields of each `Ended`, oldest first, without the attempt that `Job.slot`
+    describes. One object, because the garbage collector walks over every one that is kept.
+    """
+
     #: Seconds of the last backoff, for policies that build on it.
     last_delay: float | None = None
     #: What its next attempt is still to be charged to, and waits for.
@@ -125,6 +128,18 @@ class Extra:
     behind: Job | None = None
     #: Held by a failed handle only; whoever drops it unread has it logged.
     unretrieved: object = None
+
+    @property
+    def first_started_at(self) -> float:
+        """When the first attempt of a job began that has had one."""
+        began: float = self[3]
+        return began
+
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Return the attempts that have ended, oldest first."""
+        return tuple(
+            Attempt(*self[first : first + ENDED_FIELDS]) for first in range(0, len(self), ENDED_FIELDS)
+        )
 
 
 class Line(Protocol):
@@ -276,8 +291,7 @@ class Job:
 
     def all_attempts(self) -> tuple[Attempt, ...]:
         """Return the attempts so far, oldest first."""
-        history = () if self.extra is None else self.extra.history
-        ended = tuple(Attempt(*fields) for fields in history)
+        ended = () if self.extra is None else self.extra.attempts()
         if self.slot is None or self.lies_ahead or self.attempt == len(ended):  # it settled as it lay ahead
             return ended
         settled = self.state.settled

@@ -15,6 +15,7 @@ from sortedcontainers import SortedDict, SortedList
 from .job import Job
 from .limits import LimitRecord
 from .pool_table import GroupRecord, Loan
+from .returned import Returned
 from .states import WAITING
 
 #: Empty runs a line keeps, so that a level that empties and fills again costs nothing.
@@ -51,35 +52,35 @@ class Run(deque[Job]):
         self.key = key
         #: Tombstones in the deque.
         self.dead = 0
-        #: Jobs that came back, by arrival. Apart, because inserting into a deque is O(n); the empty tuple while there
-        #: are none, because that is asked with every pop, and a `SortedList` answers in Python.
-        self.returned: SortedList[tuple[int, Job]] | tuple[()] = ()
+        #: Jobs that came back. Apart, because inserting into a deque is O(n); made when the first one does.
+        self.returned: Returned | None = None
 
     def give_back(self, job: Job) -> None:
         """Take in a job that came back."""
-        if not self.returned:
-            self.returned = SortedList()
-        self.returned.add((job.arrival, job))
+        if self.returned is None:
+            self.returned = Returned()
+        self.returned.put(job)
 
-    def forget_returned(self, place: tuple[int, Job]) -> None:
-        """Let a job go that came back."""
-        self.returned.remove(place)  # type: ignore[union-attr]  # it is there
-        if not self.returned:
-            self.returned = ()
+    def back(self) -> list[Job]:
+        """Return the jobs that came back, by arrival."""
+        return self.returned.in_order() if self.returned else []
+
+    def waiting(self) -> int:
+        """Return how many jobs wait here."""
+        fresh = len(self) - self.dead
+        return fresh + len(self.returned) if self.returned else fresh
 
     def first(self) -> Job:
         """Return the job that is next of a run that is not empty and whose head is alive."""
-        returned: Job | None = self.returned[0][1] if self.returned else None
-        return (
-            returned if returned is not None and (not self or returned.arrival < self[0].arrival) else self[0]
-        )
+        returned = self.returned
+        if returned and (not self or returned.upwards[0] < self[0].arrival):
+            return returned.first()
+        return self[0]
 
     def live(self) -> Iterator[Job]:
         """Iterate over the waiting jobs of this run, by arrival."""
         fresh = [job for job in self if job.state is WAITING]
-        if not self.returned:
-            return iter(fresh)
-        return iter(sorted([*fresh, *(job for _, job in self.returned)], key=order))
+        return iter(sorted([*fresh, *self.returned.values()], key=order) if self.returned else fresh)
 
 
 class LevelLine:
@@ -120,11 +121,13 @@ class LevelLine:
 
     def push_back(self, job: Job) -> None:
         """Add a job that was here before, at its old place. Cost: O(log n)."""
-        run = self._runs.get(job.key)
+        best = self.best
+        key = job.key
+        run = best if best is not None and best.key == key else self._runs.get(key)
         if run is None:
-            run = self._runs[job.key] = Run(job.key)
+            run = self._runs[key] = Run(key)
         run.give_back(job)
-        if self.best is None or run.key < self.best.key:
+        if best is None or key < best.key:
             self.best = run
 
     def pop(self) -> Job | None:
@@ -132,10 +135,11 @@ class LevelLine:
         run = self.best
         if run is None:
             return None
-        if run.returned and (not run or run.returned[0][0] < run[0].arrival):
-            place = run.returned[0]
-            job = self.taken = place[1]
-            run.forget_returned(place)
+        returned = run.returned
+        if returned and (not run or returned.upwards[0] < run[0].arrival):
+            arrival = returned.upwards[0]
+            job = self.taken = returned[arrival]
+            returned.drop(arrival)
         else:
             job = self.taken = run[0]
             run.popleft()
@@ -157,19 +161,18 @@ class LevelLine:
             while run and run[-1].state is not WAITING:
                 run.pop()
                 run.dead -= 1
-            if run.returned and (not run or run.returned[-1][0] > run[-1].arrival):
-                returned: Job = run.returned[-1][1]
-                return returned
-            if run:
+            last = run.returned.last() if run.returned else None
+            if run and (last is None or last.arrival < run[-1].arrival):
                 return run[-1]
+            if last is not None:
+                return last
         return None
 
     def discard(self, job: Job) -> None:
         """Forget a job whose state has already left WAITING. Cost: O(1) amortised."""
         run = self._runs[job.key]
-        place = (job.arrival, job)
-        if run.returned and place in run.returned:
-            run.forget_returned(place)
+        if run.returned and job.arrival in run.returned:
+            run.returned.drop(job.arrival)
         else:
             run.dead += 1
             if run.dead * 2 > len(run):
@@ -210,7 +213,7 @@ class LevelLine:
             while run and run[0].state is not WAITING:
                 run.popleft()
                 run.dead -= 1
-            count = len(run) - run.dead + len(run.returned)
+            count = run.waiting()
             if count:
                 first = run[0] if run else run.first()  # who came back has not waited since it came
                 yield first.priority, count, first.waiting_since
@@ -221,22 +224,22 @@ class LevelLine:
         count = 0
         for key, run in self._runs.items():
             if key < place[0]:
-                count += len(run) - run.dead + len(run.returned)
+                count += run.waiting()
             elif key == place[0]:
                 count += sum(order(other) < place for other in run.live())
         return count
 
     def oldest(self, priority: int) -> Iterator[Job]:
-        """Iterate over the waiting jobs of a priority by arrival, those that came back first. Cost: O(1) a job."""
+        """Iterate over the waiting jobs of a priority by arrival, those that came back first. Cost: O(1) a job, beside sorting those."""
         for run in self._runs.values():
-            for job in chain((job for _, job in run.returned), run):
+            for job in chain(run.back(), run):
                 if job.options.priority == priority and job.state is WAITING:
                     yield job
 
     def salvage(self) -> list[Job]:
         """Forget every job and return them in order, however torn the line is."""
         runs: Iterable[Run] = dict.values(self._runs)  # type: ignore[arg-type]  # not the sorted view: it may be torn
-        jobs = [job for run in runs for job in (*run, *(job for _, job in run.returned))]
+        jobs = [job for run in runs for job in (*run, *(run.returned or {}).values())]
         self._runs = SortedDict()
         self.best = None
         return jobs
@@ -246,7 +249,7 @@ class LevelLine:
         return by_key(self)
 
     def __len__(self) -> int:
-        return sum(len(run) - run.dead + len(run.returned) for run in self._runs.values())
+        return sum(run.waiting() for run in self._runs.values())
 
     def __iter__(self) -> Iterator[Job]:
         for run in self._runs.values():

@@ -15,7 +15,7 @@ from policies.contracts import Admission
 from .._errors import JobInterrupted
 from . import events
 from .hedging import Hedging
-from .job import Job, Line
+from .job import Extra, Job, Line
 from .pool_table import Slot
 from .retrier import REJECTED, budgets_of
 from .states import (
@@ -31,7 +31,7 @@ from .states import (
     PoolState,
 )
 from .statistics import FOLD_AT
-from .timers import TimerKind
+from .timers import BACKOFF, RUN_TIMEOUT, TimerKind
 
 _ACCEPTING = PoolState.ACCEPTING
 
@@ -269,7 +269,8 @@ class MainPath(Hedging, ABC):
             self.lots.judge(job, error, now)
         if job.options.hedge is not None and self.hedge_takes_over(job):
             return
-        self.timers.disarm(job, TimerKind.RUN_TIMEOUT)
+        if job.options.run_timeout is not None:
+            self.timers.disarm(job, RUN_TIMEOUT)
         delay = self.retry_delay(job, slot, error, now, rejected=rejected)
         if delay is None:
             self.settle(job, FAILED, error, now)
@@ -287,19 +288,20 @@ class MainPath(Hedging, ABC):
         if job.options.hedge is not None:
             self.drop_hedge(job, "its attempt was given up")
             self.timers.disarm(job, TimerKind.HEDGE)
-        attempt = self._ended(job, error, now)
-        extra = job.more()
+        extra = job.extra
+        if extra is None:
+            extra = job.extra = Extra()
+        ended = self._ended(job, error, now)
         # No call up to the blank line, see `_start`.
-        if extra.first_started_at is None:
-            extra.first_started_at = job.started_at
         extra.last_delay = delay
-        extra.history = (*extra.history, attempt)
+        extra += ended
         job.slot = None
         job.state = BACKING_OFF
         self.queue.held += 1
         self.ledger.retries += 1
 
-        self.arm(now + delay, TimerKind.BACKOFF, job)
+        if self.timers.arm(now + delay, BACKOFF, job):
+            self.dirty = True
         if self.observed:
             self.emit(
                 events.JobRetrying(time=now, job_id=job.id, attempt=job.attempt, delay=delay, error=""), error
@@ -307,9 +309,8 @@ class MainPath(Hedging, ABC):
 
     def end_attempt(self, job: Job, error: BaseException, now: float) -> None:
         """Write the current attempt into the job's history and let go of its slot."""
-        attempt = self._ended(job, error, now)
         extra = job.more()
-        extra.history = (*extra.history, attempt)
+        extra += self._ended(job, error, now)
         job.slot = None
 
     def _late(self, job: Job | None, slot: Slot, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from policies.contracts import RetryPolicy, Uniform
 from .._errors import SchedulerError
 from .job import Job, JobOptions
 from .pool_table import GroupRecord, Slot
-from .slowness import SLOW, Slowness
+from .slowness import SLOW, Slowness, Stopwatch
 
 #: Stands for the value of an attempt that returned, and whose error is a rejection. A call may also raise an
 #: error of that class, another job's, and that is a failure like any other.
@@ -57,7 +58,7 @@ class Asked:
 class Retrier:
     """Turns a failed attempt into seconds of backoff, or into an end."""
 
-    __slots__ = ("_asked", "_guard", "_policy_failed", "_refused", "_slowness", "_uniform")
+    __slots__ = ("_asked", "_guard", "_last", "_policy_failed", "_refused", "_slowness", "_uniform", "_watch")
 
     def __init__(
         self,
@@ -74,6 +75,9 @@ class Retrier:
         self._slowness = slowness
         #: What the policy has asked about the failure at hand, and what that answered.
         self._asked: dict[Guard, float] = {}
+        #: The policy asked last, and what it is timed with: None for one that is known to be quick.
+        self._last: RetryPolicy | None = None
+        self._watch: Stopwatch | None = None
 
     def ask(self, job: Job, slot: Slot, error: BaseException, now: float, *, rejected: bool) -> float | None:
         """Return seconds to back off after what failed in `slot`, or None to give up.
@@ -88,27 +92,21 @@ class Retrier:
             self._policy_failed("retry", policy, error.__cause__, "give up")
             return None
         extra = job.extra
-        first_start = job.started_at
-        if extra is not None and extra.first_started_at is not None:
-            first_start = extra.first_started_at
-        failure = Asked(
-            attempt=job.attempt,
-            error=error,
-            elapsed=now - first_start,
-            last_delay=None if extra is None else extra.last_delay,
-            rejected=rejected,
-            retrier=self,
-            now=now,
-        )
+        first_start = extra.first_started_at if extra else job.started_at
+        last_delay = None if extra is None else extra.last_delay
+        # By position, which is faster by a third of all there is here.
+        failure = Asked(job.attempt, error, now - first_start, last_delay, rejected, self, now)
         if self._asked:
             self._asked = {}
-        watch = None if getattr(policy, "quick", False) else self._slowness.stopwatch
+        if policy is not self._last:  # "quick" may take as long as the answer
+            self._watch = None if getattr(policy, "quick", False) else self._slowness.stopwatch
+            self._last = policy
+        watch = self._watch
         began = 0.0 if watch is None else watch()
         try:
             delay = policy.retry_after(failure, self._uniform)
-            if delay is not None and not (is_finite(delay) and delay >= 0):
-                raise ValueError(f"retry_after() must return seconds ≥ 0 or None, not {delay!r}")
-            delay = None if delay is None else float(delay)
+            if delay is not None and not (type(delay) is float and 0 <= delay < math.inf):
+                delay = _seconds(delay, policy)
         except KeyboardInterrupt:
             raise
         except BaseException as broken:
@@ -150,6 +148,17 @@ class Retrier:
                 guard.take(now)
             extra.owes = ()
         return held
+
+
+def _seconds(answer: Any, policy: RetryPolicy) -> float:
+    """Return an answer of a policy as a float; raise an error that names the method if it is no seconds."""
+    try:
+        if is_finite(answer) and answer >= 0:
+            return float(answer)
+        kind: type[Exception] = ValueError
+    except TypeError:  # no number at all
+        kind = TypeError
+    raise kind(f"{type(policy).__name__}.retry_after() must return seconds ≥ 0 or None, not {answer!r}")
 
 
 def policy_of(job: Job, slot: Slot) -> RetryPolicy | None:

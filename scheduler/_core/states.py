@@ -25,6 +25,8 @@ class JobState(enum.Enum):
 
     #: Whether this state is terminal. An attribute, because hashing a member to look it up is slow.
     settled: bool
+    #: The states that may follow, for the same reason: members of a tuple are compared by identity.
+    moves: tuple[JobState, ...]
     #: The same state in the words of `concurrent.futures`.
     standard: str
 
@@ -60,6 +62,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = MappingProxyType(
 
 for _state in JobState:
     _state.settled = not TRANSITIONS[_state]
+    _state.moves = tuple(state for state in JobState if state in TRANSITIONS[_state])
     _state.standard = "FINISHED" if _state.settled else "PENDING"
 RUNNING.standard = "RUNNING"
 CANCELLED.standard = "CANCELLED_AND_NOTIFIED"

@@ -58,18 +58,24 @@ class Reference:
     phase: str = "closed"
     since: float = -math.inf
     verdicts: list = attrs.Factory(list)
+    #: Attempts that started half-open, but those that ended without a verdict.
+    probes: int = 0
 
     @property
     def until(self):
         return self.since + self.breaker.open_for
 
     def turn(self, phase, now):
-        self.phase, self.since, self.verdicts = phase, now, []
+        self.phase, self.since, self.verdicts, self.probes = phase, now, [], 0
 
     def started(self, now):
         if self.phase == "open":
             assert now >= self.until, f"a job started under the open {self.breaker}"
             self.turn("half-open", now)
+        self.probes += self.phase == "half-open"
+
+    def ended_without_a_verdict(self, started_at):
+        self.probes -= self.phase == "half-open" and started_at >= self.since
 
     def ended(self, error, started_at, now):
         if self.phase == "open" or started_at < self.since:
@@ -111,7 +117,6 @@ class BreakersMachine(RuleBasedStateMachine):
         )
         self.references = {record: Reference(breaker) for breaker, record in self.core.lots.breakers.items()}
         self.limits, self.now, self.jobs, self.calls = limits, 0.0, [], []
-        self.interrupted = 0
         for group in self.core.pools.groups.values():
             pool = self.core.make_pool(group, self.now)
             self.core.add_pool(pool, self.now)
@@ -132,9 +137,6 @@ class BreakersMachine(RuleBasedStateMachine):
             # Not one that came in the same turn, after the start.
             ahead = [other for other in ahead if other not in admitted and other.waiting_since < self.now]
             assert not ahead, f"job {job.id} started before {ahead[0].id} of its own line"
-
-    def probes(self, reference):
-        return sum(reference in self.over(job) and job.started_at >= reference.since for _, job in self.calls)
 
     def take(self):
         if self.core.lots.failing:
@@ -195,9 +197,10 @@ class BreakersMachine(RuleBasedStateMachine):
             outcome = error and error("it failed")
             if interrupt:
                 self.core.interrupt(job, "the test says so", self.now)
-                self.interrupted += 1
-            if not (interrupt and error):
-                for reference in self.over(job):
+            for reference in self.over(job):
+                if interrupt and error:
+                    reference.ended_without_a_verdict(job.started_at)
+                else:
                     reference.ended(outcome, job.started_at, self.now)
             self.core.finish(slot, "value", outcome, self.now)
             self.take()
@@ -251,8 +254,7 @@ class BreakersMachine(RuleBasedStateMachine):
         for record, reference in getattr(self, "references", {}).items():
             assert (reference.phase, reference.since) == (record.phase.value, record.since), reference
             if reference.phase == "half-open":
-                most = reference.breaker.probes + self.interrupted
-                assert self.probes(reference) <= most, f"{self.probes(reference)} probes of {reference}"
+                assert reference.probes <= reference.breaker.probes, f"too many probes of {reference}"
 
     @invariant()
     def nobody_waits_beside_a_free_slot_when_no_breaker_holds_him(self):
@@ -266,7 +268,7 @@ class BreakersMachine(RuleBasedStateMachine):
 
     def holds(self, reference):
         if reference.phase == "half-open":
-            return self.probes(reference) >= reference.breaker.probes
+            return reference.probes >= reference.breaker.probes
         return reference.phase == "open" and self.now < reference.until
 
     @invariant()

@@ -181,6 +181,27 @@ def test_a_jobs_exception_comes_out_as_itself_with_the_place_it_was_raised(open_
     assert "run" not in frames
 
 
+@pytest.mark.parametrize("kwargs", [{}, {"left": 2}])
+def test_a_failed_attempt_keeps_the_frames_of_the_job_and_none_of_ours(open_scheduler, kwargs):
+    """A frame refers to its caller's: ours would stay as long as the error, and be walked over all that time."""
+    s = open_scheduler(1)
+
+    def fail(once, left=2):
+        if len(once) < left:
+            once.append(None)
+            raise Oops
+        return 7
+
+    handle = s.with_options(retry=FixedBackoff(delay=0.0)).submit(fail, [], **kwargs)
+    assert 7 == handle.result(20)
+    places = [attempt.error.__traceback__ for attempt in handle.attempts[:-1]]
+
+    assert [("fail", None)] * 2 == [(place.tb_frame.f_code.co_name, place.tb_next) for place in places]
+    # The worker's, which is there anyway, and the same for both.
+    assert 1 == len({place.tb_frame.f_back for place in places})
+    assert "_work" == places[0].tb_frame.f_back.f_code.co_name
+
+
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, BaseException])
 def test_no_exception_of_a_job_kills_its_worker(open_scheduler, kind):
     """`sys.exit()` in a job must neither end the process nor cost a slot: it ends up in the handle."""

@@ -245,11 +245,11 @@ def test_a_timer_disarmed_while_the_alarm_looks_for_the_next_one_does_not_stop_t
     victim = s.with_options(delay=3600.0).submit(int)
     looked = []
 
-    class Alive(dict):
-        def __contains__(self, number):
-            known = super().__contains__(number)
+    class Armed(dict):
+        def get(self, job):
+            known = super().get(job)
             if (
-                known
+                known is not None
                 and not looked
                 and threading.current_thread().name.endswith("-alarm")
                 and not driver.lock._is_owned()
@@ -260,7 +260,7 @@ def test_a_timer_disarmed_while_the_alarm_looks_for_the_next_one_does_not_stop_t
             return known
 
     timers = driver.core.timers
-    timers._alive = Alive(timers._alive)
+    timers._of_job = Armed(timers._of_job)
 
     assert 7 == s.with_options(delay=0.001).submit(int, 7).result(20)
     alarm = s._driver._alarm

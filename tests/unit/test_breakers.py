@@ -208,7 +208,7 @@ def test_probes_start_by_themselves_and_in_order(by_hand, group):
     hand.finish("late")
 
     assert ([], ["urgent", "late"]) == (early, probes)
-    assert ["urgent", "late", "later"] == between
+    assert probes == between, "a third started while two are to decide"
     assert ["urgent", "late", "later", "latest"] == hand.names[4:]
     assert (1, 1) == (len(hand.told("BreakerHalfOpened")), len(hand.told("BreakerClosed")))
 
@@ -226,9 +226,42 @@ def test_probes_that_fail_open_it_again_for_as_long(by_hand, group):
     still = hand.names[4:]
     hand.advance(0.1)
 
-    assert ["a", "b", "c"] == started == still, "c took the place of a before both had ended"
+    assert ["a", "b"] == started == still
     assert ["a", "b", "c", "d"] == hand.names[4:]
     assert 2 == hand.statistics().breakers[0].opened
+
+
+def test_no_more_start_half_open_than_are_to_decide(by_hand, group):
+    """A service that is down is hit by as many jobs as were allowed, though the first of them succeed."""
+    hand = broken(by_hand, group, slots=8, probes=4)
+    for number in range(12):
+        hand.submit(f"p{number}", tags=["io"])
+    hand.advance(10.0)
+    for number in range(3):
+        hand.finish(f"p{number}")
+    half_open = len(hand.names) - 4
+    hand.finish("p3")
+
+    assert (4, 12, "closed") == (half_open, len(hand.names) - 4, hand.statistics().breakers[0].state)
+
+
+def test_calls_from_before_give_no_room_to_probes_that_were_made(by_hand, group):
+    """Room beside what ran from before goes as that comes back, whatever the probes have told by then."""
+    hand = by_hand(group("io", slots=8), breakers=[a_breaker(calls_min=2, window=2)])
+    for name in ("old", "older", "f0", "f1"):
+        hand.submit(name, tags=["io"])
+    hand.finish("f0", OSError())
+    hand.finish("f1", OSError())
+    for number in range(4):
+        hand.submit(f"p{number}", tags=["io"])
+    hand.advance(10.0)
+    hand.finish("p0")
+    hand.finish("old")
+    hand.finish("older", OSError())
+    half_open = hand.names[4:]
+    hand.finish("p1")
+
+    assert (["p0", "p1"], "closed") == (half_open, hand.statistics().breakers[0].state)
 
 
 def test_a_probe_without_a_verdict_gives_its_place_to_another(by_hand, group):

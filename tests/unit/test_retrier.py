@@ -231,6 +231,21 @@ def test_a_retry_policy_that_fails_gives_up_and_is_told(by_hand, answer):
     )
 
 
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [("soon", TypeError), (1j, TypeError), (-1.0, ValueError), (10**400, ValueError)],
+    ids=repr,
+)
+def test_the_cause_names_the_method_that_answered_nonsense(by_hand, answer, kind):
+    """A "must be real number, not str" leaves whoever reads it to guess whose number that is."""
+    hand, error = by_hand(), OSError("its own")
+    hand.submit("a", retry=Answers(answer))
+    hand.finish("a", error)
+
+    assert kind is type(error.__cause__)
+    assert f"Answers.retry_after() must return seconds ≥ 0 or None, not {answer!r}" == str(error.__cause__)
+
+
 @pytest.mark.parametrize("answer", [decimal.Decimal("1.5"), fractions.Fraction(3, 2)], ids=repr)
 def test_seconds_of_another_number_type_lose_no_job(by_hand, answer):
     """A Decimal from a configuration file is finite and positive, and cannot be added to a float."""

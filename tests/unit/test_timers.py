@@ -66,6 +66,24 @@ def test_the_next_deadline_is_that_of_the_earliest_timer():
     assert [1.0, 3.0] == seen
 
 
+def test_arming_says_whether_that_is_before_anything_else():
+    """The alarm is told only then: a yes too few and it sleeps too long, one too many for each timer costs a turn."""
+    timers, job = Timers(), a_job()
+
+    assert [True, False, True, False] == [timers.arm(when, DELAY, job) for when in (3.0, 5.0, 2.0, 2.0)]
+
+
+def test_one_job_may_have_several_timers_and_lose_any_of_them():
+    """A run, a deadline and a hedge of one job are armed at once."""
+    timers, job = Timers(), a_job()
+    for when, kind in ((1.0, RUN), (2.0, DEADLINE), (3.0, TimerKind.HEDGE)):
+        timers.arm(when, kind, job)
+    timers.disarm(job, DEADLINE)
+
+    assert [RUN, TimerKind.HEDGE] == [pop_due(timers, 9.0).kind for _ in range(2)]
+    assert (0, {}) == (len(timers), timers._of_job)
+
+
 def test_disarming_one_kind_leaves_the_others():
     """A job that starts in time has met its queue_timeout, and still has a deadline."""
     timers, (job, _) = armed((1.0, RUN), (5.0, DELAY))
