@@ -70,7 +70,8 @@ class Bundle:
         line: LimitedLine | None = self.known.get(limits)
         if line is None:
             made = self._make(self.groups)
-            made.bundle, made.limits, made.where, made.shown = self, limits, None, None
+            made.bundle, made.where, made.shown = self, None, None
+            made.put_under(limits)
             line = self.known[limits] = made
         return line
 

@@ -38,12 +38,24 @@ class Lag:
 class Flow(Limited, LevelLine):
     """The jobs of one tenant under the same limits, by key, then by arrival."""
 
-    __slots__ = ("__weakref__", "bundle", "joins_at", "lag", "lags", "limits", "share", "shown", "where")
+    __slots__ = (
+        "__weakref__",
+        "bundle",
+        "counted",
+        "joins_at",
+        "lag",
+        "lags",
+        "limits",
+        "metered",
+        "share",
+        "shown",
+        "where",
+    )
 
     def __init__(self, line: FairLine, limits: tuple[LimitRecord, ...], lags: tuple[Lag, ...]) -> None:
         super().__init__(line.groups)
         self.bundle = line
-        self.limits = limits
+        self.put_under(limits)
         self.lags = lags
         #: Virtual seconds between its tenant's account and its tag, beside those of its limits.
         self.lag = 0.0

@@ -210,8 +210,9 @@ def i16_limits(core: Core) -> None:
             held.update(() if job is None else job.line.limits)
     for record in core.lots.records():
         holders = held.pop(record, 0)
+        counted = holders if record.counts else 0
         _require(
-            record.held == holders, "I16", f"{record.whose} counts {record.held} holders and has {holders}"
+            record.held == counted, "I16", f"{record.whose} counts {record.held} holders and has {holders}"
         )
         _require(holders <= record.concurrency, "I16", f"{holders} hold the limit of {record.whose}")
         _require(record.waiting == sum(heads.size for heads in record.parked.values()), "I16", "parked lines")

@@ -18,6 +18,9 @@ class LimitedLine(Line, Protocol):
 
     #: The `bundle.Bundle` it belongs to.
     bundle: Any
+    #: Those of its limits that count who holds them, and those that are told of every start.
+    counted: tuple[LimitRecord, ...]
+    metered: tuple[LimitRecord, ...]
     #: Where its head may be found; None while nobody waits.
     where: Heads | None
     #: Its entry there that counts: the place of a head, no later than that of the head it has now, and the line.
@@ -111,6 +114,12 @@ class Limited:
 
     __slots__ = ()
 
+    def put_under(self: Any, limits: tuple[LimitRecord, ...]) -> None:
+        """Have its jobs under these limits, for ever."""
+        self.limits = limits
+        self.counted = tuple(record for record in limits if record.counts)
+        self.metered = tuple(record for record in limits if record.interval)
+
     def stands(self: Any, entry: tuple[Any, ...]) -> bool:
         """Whether an entry says where its head is now."""
         return entry[-2] == self.peek().arrival  # type: ignore[no-any-return]
@@ -161,5 +170,5 @@ def limited(kind: type[Any]) -> type[Any]:
             self.bundle.headed(self, worse=False)
         return job  # what room is left, `Lots.hold` passes on
 
-    names = ("__weakref__", "bundle", "limits", "shown", "where")
+    names = ("__weakref__", "bundle", "counted", "limits", "metered", "shown", "where")
     return type(f"Limited{kind.__name__}", (Limited, kind), {"__slots__": names, "push": push, "pop": pop})

@@ -90,13 +90,15 @@ class LimitRecord:
     """A limit on one tenant or tag, and who holds it now.
 
     ``held`` is the number of slots bound to a call under it, and of jobs under it that lie ahead: it can be
-    counted anew from them.
+    counted anew from them. Without a bound on it nobody asks, and it stays 0.
     """
 
     #: In words, "tenant 'a'".
     whose: str
     #: Of each tenant by itself: forgotten when nobody knows it any more.
     of_each: bool
+    #: Whether who holds it is counted.
+    counts: bool
     concurrency: float = math.inf
     #: Seconds from one token to the next; 0 without a rate.
     interval: float = 0.0
@@ -118,7 +120,8 @@ class LimitRecord:
     def of(cls, limit: Limit, name: str) -> LimitRecord:
         """Return the record of a limit nobody has taken from yet."""
         kind = "tenant" if limit.tag is None else "tag"
-        record = cls(whose=f"{kind} {name!r}", of_each=limit.tenant == EACH)
+        counts = limit.concurrency is not None
+        record = cls(whose=f"{kind} {name!r}", of_each=limit.tenant == EACH, counts=counts)
         if limit.concurrency is not None:
             record.concurrency = limit.concurrency
         if limit.rate is not None:
@@ -133,7 +136,8 @@ class LimitRecord:
 
     def take_token(self, now: float) -> None:
         """Take the token of an attempt that starts. Cost: O(1)."""
-        self.ready_at = max(now - self.saving, self.ready_at) + self.interval
+        earliest, ready_at = now - self.saving, self.ready_at
+        self.ready_at = (ready_at if ready_at > earliest else earliest) + self.interval
 
     def return_token(self) -> None:
         """Give back the token of an attempt that never began."""
