@@ -133,8 +133,20 @@ class Bundle:
 
     def pop(self) -> Job | None:
         """Remove and return the job that is next of those that have room, or None."""
-        line = self.top()
-        return None if line is None else line.pop()
+        heads = self.open
+        line: Any = heads.only
+        if line is None and heads.heap:
+            entry = heads.heap[0]
+            line = entry[-1]
+            if line.shown is not entry:
+                line = self.top()
+        if line is not None:
+            now = self.lots.turn.now
+            for record in line.limits:  # as `blocker` does
+                if record.held >= record.concurrency or now < record.ready_at:
+                    line = self.top()
+                    break
+        return None if line is None else line.pop()  # type: ignore[no-any-return]
 
     def place(self, job: Job) -> tuple[float, ...]:
         """Return what the heads of lines are compared by."""

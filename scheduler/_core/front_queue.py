@@ -28,7 +28,7 @@ from typing import Any
 from .bundle import Bundle, Groups
 from .fair_line import FairLine
 from .job import Job, Line
-from .limited import limited
+from .limited import LimitedKeyLine, LimitedLevelLine
 from .limits import LimitRecord
 from .lines import KeyLine, LevelLine, order
 from .parking import Lots
@@ -60,7 +60,7 @@ class FrontQueue:
         self.shares = shares
         kind: Any = LevelLine if few_keys else KeyLine
         self._line_type: Callable[[Groups], Any] = kind
-        self._limited_type: Callable[[Groups], Any] = limited(kind)
+        self._limited_type: Callable[[Groups], Any] = LimitedLevelLine if few_keys else LimitedKeyLine
 
     def line(
         self,
