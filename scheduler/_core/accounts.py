@@ -33,6 +33,9 @@ class Bundled(Protocol):
     def level(self) -> float | None:
         """Return how far they have got, in virtual seconds; None if nobody was ever served there."""
 
+    def count_ranked(self) -> None:
+        """Count from now on who comes and goes for `Shares.ranked`."""
+
 
 class TenantsLine(Line, Protocol):
     """What an account needs of a flow: the jobs of its tenant that the same groups may take, under the same limits."""
@@ -74,10 +77,11 @@ class Share:
     step: float = 0.0
     #: The average of the latest run times in seconds; None before the first.
     guess: float | None = None
-    #: Jobs that wait, in all lines.
+    #: Jobs that wait, and those that have left their line and whose call has not returned, hedges and calls that
+    #: outlived their attempt included.
+    alive: int = 0
+    #: Jobs that wait, in all lines; kept only together with `rank`.
     waiting: int = 0
-    #: Jobs that have left their line and whose call has not returned, and calls that outlived their attempt.
-    held: int = 0
     flows: dict[TenantsLine, None] = attrs.Factory(dict)
     #: Its place among `Shares.ranked`, once that is kept.
     rank: tuple[float, int, Share] | None = None

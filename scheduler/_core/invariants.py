@@ -162,9 +162,12 @@ def i8_shares(core: Core) -> None:
         if isinstance(holder, Job) or holder in shares.charges
     )
     for share in shares:
-        counted = (len(share.charged), share.running, share.waiting, share.held)
-        true = (every[share], running[share], waiting[share.tenant], holds[share])
+        waits = waiting[share.tenant]
+        counted = (len(share.charged), share.running, share.alive)
+        true = (every[share], running[share], waits + holds[share])
         _require(counted == true, "I8", f"tenant {share.tenant!r} has {true} and the account says {counted}")
+        ranked = shares.ranked is None or share.rank is None or share.waiting == waits
+        _require(ranked, "I8", f"tenant {share.tenant!r} has {waits} waiting and is ranked by {share.waiting}")
 
 
 def i9_time(core: Core) -> None:

@@ -50,7 +50,7 @@ class Heads:
     One line alone is no heap.
     """
 
-    __slots__ = ("heap", "only", "record", "size")
+    __slots__ = ("heap", "only", "record", "size", "turn", "turn_at")
 
     def __init__(self, record: LimitRecord | None) -> None:
         #: The limit at which these lines are parked; None for open ones.
@@ -60,6 +60,10 @@ class Heads:
         self.only: LimitedLine | None = None
         #: Places end with an arrival, and two lines never hold the same job: they are never compared.
         self.heap: list[tuple[Any, ...]] = []
+        #: The line that is known to be first as long as its tenant's account stays at `turn_at` and nobody here
+        #: takes another place (`FairLine.pop`); None: look for it.
+        self.turn: Any = None
+        self.turn_at = 0.0
 
     def add(self, line: LimitedLine) -> None:
         """Take in a line in which somebody waits. Cost: O(log n)."""
@@ -75,12 +79,14 @@ class Heads:
     def remove(self, line: LimitedLine) -> None:
         """Let a line go. Cost: O(1)."""
         self.size -= 1
+        self.turn = None
         line.shown = None
         if self.only is line:
             self.only = None
 
     def show(self, line: LimitedLine) -> None:
         """Put a line that belongs here at the place of its head. Cost: O(log n)."""
+        self.turn = None
         line.shown = line.entry()
         if self.only is not None:
             return

@@ -107,13 +107,14 @@ class Shares:
         """Put a flow on the books of its tenant, whose account was forgotten or never opened."""
         flow.share = self.of(job)
         flow.share.flows[flow] = None
+        if self.ranked is not None:
+            flow.bundle.count_ranked()
 
     # What is charged
 
     def left(self, job: Job, flow: TenantsLine) -> None:
         """Charge a guess for a job that leaves its line, unless that is brief. Cost: O(1)."""
         share = flow.share
-        share.held += 1
         if share.guess is None or share.guess >= BRIEF:
             seconds = share.expects(self.guess)
             if seconds >= BRIEF:
@@ -147,7 +148,7 @@ class Shares:
     def hedged(self, job: Job, slot: Slot, now: float) -> None:
         """Charge a hedge to its slot. Cost: O(1)."""
         share: Share = job.line.share  # type: ignore[attr-defined]  # see `ended`
-        share.held += 1
+        share.alive += 1
         seconds = max(share.expects(self.guess), INSTANT)
         self._begin(self._charge(slot, job.line, seconds), now)  # type: ignore[arg-type]  # see `ended`
 
@@ -183,18 +184,18 @@ class Shares:
         """Replace the guess by what was measured: a call has returned. Cost: O(1), O(log n) if one was charged."""
         share: Share = job.line.share  # type: ignore[attr-defined]  # where tenants share, every line has one
         charge = self.charges.pop(job, None) if self.charges else None
-        share.held -= 1
         seconds = now - job.started_at or INSTANT  # 0 where clocks are coarse
-        share.done += seconds
+        share.done = done = share.done + seconds
         known = share.guess
         share.guess = seconds if known is None else known + (seconds - known) * LATEST
         if charge is not None:
             self._average(seconds)
             self._give_back(charge)
-        elif share.done >= share.step:
+        elif done >= share.step:
             self._average(seconds)
             self._reckon(share)
-        if not share.held and not share.waiting and not (share.rests and len(self.resting) <= RESTING_MIN):
+        share.alive = alive = share.alive - 1
+        if not alive and not (share.rests and len(self.resting) <= RESTING_MIN):
             self.rest(share)
 
     def _average(self, seconds: float) -> None:
@@ -223,8 +224,8 @@ class Shares:
             share = holder.line.share  # type: ignore[attr-defined]  # see `ended`
         else:
             return
-        share.held -= 1
-        if not share.held and not share.waiting:
+        share.alive -= 1
+        if not share.alive:
             self.rest(share)
 
     def _give_back(self, charge: Charge) -> None:
@@ -238,8 +239,7 @@ class Shares:
         else:
             share.pending, share.outlived_at = 0.0, math.inf
         self._reckon(share)
-        if share.waiting:
-            self._retag(share)
+        self._retag(share)
 
     def look(self, share: Share) -> bool:
         """Charge attempts that run longer than was guessed twice what they have run; return whether any do.
@@ -273,7 +273,7 @@ class Shares:
             resting.append(share)
         for _ in range(2 if len(resting) > RESTING_MIN else 0):
             one = resting.popleft()
-            if one.waiting or one.held:
+            if one.alive:
                 one.rests = False
             elif len(resting) >= RESTING_MAX or self._changes_nothing(one):
                 self._forget(one)
@@ -300,9 +300,9 @@ class Shares:
     # Who would start last
 
     def count(self, share: Share, change: int) -> None:
-        """Count waiting jobs that come or go."""
-        share.waiting += change
+        """Count waiting jobs that come or go, once somebody has asked for the last job to start."""
         if self.ranked is not None:
+            share.waiting += change
             if share.rank is not None:
                 self.ranked.discard(share.rank)
             share.rank = (share.waiting / share.weight, share.number, share)
@@ -316,7 +316,10 @@ class Shares:
         if self.ranked is None:
             self.ranked = SortedList()
             for share in self._of.values():
-                self.count(share, 0)
+                share.waiting, share.rank = 0, None
+                self.count(share, sum(map(len, share.flows)))
+                for flow in share.flows:
+                    flow.bundle.count_ranked()
         last: Share | None = self.ranked[-1][2] if self.ranked else None
         return last if last is not None and last.waiting else None
 
@@ -349,7 +352,7 @@ class Shares:
         """Forget who waits, and put these flows on the books of their tenants: they are about to be laid anew."""
         self.ranked = None
         for share in self._of.values():
-            share.waiting, share.rank = 0, None
+            share.alive, share.rank = 0, None
         for flow in flows:
             if not flow.share.gone:
                 flow.share = self._of.setdefault(flow.share.tenant, flow.share)
@@ -361,7 +364,6 @@ class Shares:
         self.charges = {holder: charge for holder, charge in self.charges.items() if holder in kept}
         for share in self._of.values():
             share.pending, share.running, share.starts, share.outlived_at = 0.0, 0, 0.0, math.inf
-            share.held = 0
             share.charged.clear()
         for holder in kept:
             self._hold_again(holder, holder if isinstance(holder, Job) else holder.job)
@@ -370,7 +372,7 @@ class Shares:
             self._reckon(share)
             share.rests = False
             self._retag(share)
-            if not share.waiting and not share.held:
+            if not share.alive:
                 self.rest(share)
 
     def _hold_again(self, holder: Holder, job: Job | None) -> None:
@@ -382,7 +384,7 @@ class Shares:
         if flow.share.gone and job is not None:
             self.adopt(flow, job)
         share = flow.share
-        share.held += 1
+        share.alive += 1
         if charge is None:
             charge = self._charge(holder, flow, share.expects(self.guess))
         else:

@@ -516,14 +516,14 @@ def test_torn_accounts_are_made_anew_from_where_jobs_are(fair, group):
     hand.advance(5.0)
     shares = hand.core.shares
     shares.charges.popitem()
-    account(hand, "a").waiting = 7
+    account(hand, "a").alive = 7
     account(hand, "b").finish = 1e9
     with pytest.raises(InvariantBroken):
         check(hand.core)
     hand.core.mend()
     hand.take()
 
-    assert [2, 1] == [len(shares.charges), account(hand, "a").waiting]
+    assert [2, 3] == [len(shares.charges), account(hand, "a").alive]
     hand.finish("a2")
     assert "b1" == hand.names[-1]
 
