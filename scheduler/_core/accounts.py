@@ -12,8 +12,11 @@ from typing import Protocol
 import attrs
 
 from .job import Job, Line
+from .limited import Heads
 from .pool_table import Slot
 
+#: The share of the latest run time in the average: that of round-trip times in TCP (RFC 6298).
+LATEST = 1 / 8
 #: Seconds that an attempt of which nothing is known is taken to last. Arbitrary: the same for all.
 UNKNOWN = 1.0
 
@@ -77,9 +80,15 @@ class Share:
     step: float = 0.0
     #: The average of the latest run times in seconds; None before the first.
     guess: float | None = None
-    #: Jobs that wait, and those that have left their line and whose call has not returned, hedges and calls that
-    #: outlived their attempt included.
-    alive: int = 0
+    #: `ended` and `done` when that was last looked at.
+    ended_known: int = 0
+    done_known: float = 0.0
+    #: The heads among which its only flow has the turn: told when the account changes.
+    turn: Heads | None = None
+    #: Attempts whose call has returned, and those beside the jobs that wait and what has left its line and has not
+    #: returned, hedges and calls that outlived their attempt included: so the difference of both is alive.
+    ended: int = 0
+    came: int = 0
     #: Jobs that wait, in all lines; kept only together with `rank`.
     waiting: int = 0
     flows: dict[TenantsLine, None] = attrs.Factory(dict)
@@ -93,6 +102,19 @@ class Share:
     def reached(self, now: float) -> float:
         """Return the virtual seconds that it has really had by now, as far as that is known."""
         return (self.done + self.running * now - self.starts) / self.weight
+
+    @property
+    def alive(self) -> int:
+        """How many jobs wait or run, lie ahead, are hedges, or have outlived their attempt."""
+        return self.came - self.ended
+
+    def learn(self) -> None:
+        """Take the run times into the average that it does not know yet: one after the other, as if they were equal."""
+        count, seconds = self.ended - self.ended_known, self.done - self.done_known
+        self.ended_known, self.done_known = self.ended, self.done
+        if count:
+            mean, known = seconds / count, self.guess
+            self.guess = mean if known is None else mean + (known - mean) * (1 - LATEST) ** count
 
     def expects(self, guess: float | None) -> float:
         """Return the seconds that its next attempt is taken to last; `guess` is everybody's average."""

@@ -32,6 +32,7 @@ class Keeper(Protocol):
 
     turn: Turn
     woken: list[LimitedLine]
+    parked: int
     limits: Sequence[Any]
 
     def place(self, line: LimitedLine) -> None:
@@ -42,6 +43,12 @@ class Keeper(Protocol):
 
     def move(self, line: LimitedLine, heads: Heads | None) -> None:
         """Have a line in another place, or in none."""
+
+    def hold(self, line: LimitedLine, now: float) -> None:
+        """Take from every limit of a job that leaves its line."""
+
+    def meter(self, line: LimitedLine, now: float) -> None:
+        """Take the tokens of a job that leaves its line."""
 
     def pass_on(self, line: LimitedLine) -> None:
         """Let the next one have the room that this line has left, where there is any."""
@@ -132,21 +139,31 @@ class Bundle:
         return None if line is None else line.peek()
 
     def pop(self) -> Job | None:
-        """Remove and return the job that is next of those that have room, or None."""
-        heads = self.open
+        """Remove and return the job that is next of those that have room, or None, and take from its limits."""
+        lots, heads = self.lots, self.open
+        now = lots.turn.now
         line: Any = heads.only
         if line is None and heads.heap:
             entry = heads.heap[0]
             line = entry[-1]
             if line.shown is not entry:
                 line = self.top()
-        if line is not None:
-            now = self.lots.turn.now
-            for record in line.limits:  # as `blocker` does
-                if record.held >= record.concurrency or now < record.ready_at:
-                    line = self.top()
-                    break
-        return None if line is None else line.pop()  # type: ignore[no-any-return]
+        if line is None:
+            return None
+        for record in line.limits:  # as `blocker` does
+            if record.held >= record.concurrency or now < record.ready_at:
+                line = self.top()
+                if line is None:
+                    return None
+                break
+        job: Job | None = line.pop()
+        for record in line.counted:  # as `Lots.hold` does
+            record.held += 1
+        if line.metered:
+            lots.meter(line, now)
+        if lots.parked:
+            lots.pass_on(line)
+        return job
 
     def place(self, job: Job) -> tuple[float, ...]:
         """Return what the heads of lines are compared by."""

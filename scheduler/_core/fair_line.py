@@ -22,7 +22,7 @@ from .bundle import Bundle, Groups, Keeper
 from .job import Job
 from .limited import Heads, Limited, LimitedLine
 from .limits import LimitRecord
-from .lines import HEADS, LevelLine, order
+from .lines import HEADS, LevelLine, Run, order
 from .shares import BRIEF, Shares
 
 
@@ -99,7 +99,7 @@ class Flow(Limited, LevelLine):
         else:
             self._joins(job)
             LevelLine.push(self, job)
-        self.share.alive += 1
+        self.share.came += 1
         if line.counting:
             line.came(self, job)
         if self.best is not before:
@@ -109,7 +109,8 @@ class Flow(Limited, LevelLine):
         """Add a job that was here before, at its old place among its tenant's. Cost: O(log n)."""
         self._joins(job)
         LevelLine.push_back(self, job)
-        self.share.alive += 1
+        self.bundle.open.turn = None
+        self.share.came += 1
         self.bundle.came(self, job)
         if self.peek() is job:
             self.bundle.headed(self, worse=False)
@@ -125,11 +126,19 @@ class Flow(Limited, LevelLine):
                 self.bundle.headed(self, worse=False)
         return job
 
+    def settle(self, run: Run) -> None:
+        """See who is the first, when somebody has left this run behind whom nobody alive may be."""
+        self._settle_head(run)
+        if self.best is None:
+            self.bundle.headed(self, worse=False)
+        elif self.best is not run:
+            self.bundle.open.turn = None
+
     def discard(self, job: Job) -> None:
         """Forget a job whose state has already left WAITING. Cost: O(log n) amortised."""
         LevelLine.discard(self, job)
         share = self.share
-        share.alive -= 1
+        share.came -= 1
         self.bundle.went(self, job)
         self.bundle.headed(self, worse=True)
         if not share.alive:
@@ -142,7 +151,7 @@ class Flow(Limited, LevelLine):
             self._joins(job, alone=line.served is not None)
         line.served = self
         line.open.turn = None
-        self.share.alive += 1
+        self.share.came += 1
         line.shares.left(job, self)
 
     def overtakes(self, job: Job, ahead: deque[Job]) -> bool:
@@ -291,28 +300,32 @@ class FairLine(Bundle):
             lots.pass_on(flow)
 
     def pop(self) -> Job | None:
-        """Remove and return the job that is next, or None, and charge a guess for it. Cost: O(log flows).
+        """Remove and return the job that is next, or None, charge a guess for it, and take from its limits.
 
-        This is for all but the first of a turn of brief jobs: it asks only what may have ended the turn.
+        This is for all but the first of a turn of brief jobs: it asks only what may have ended the turn unseen.
+        Cost: O(log flows).
         """
-        heads, shares = self.open, self.shares
-        flow, now = heads.turn, shares.clock.now
-        if flow is None:
-            return self._next(now)
-        share = flow.share
-        if share.finish != heads.turn_at or now >= share.outlived_at or now >= shares.look_at:
+        lots, heads = self.lots, self.open
+        flow, now = heads.turn, lots.turn.now
+        if flow is None or now >= heads.turn_until:
             return self._next(now)
         for record in flow.limits:  # as `blocker` does
             if record.held >= record.concurrency or now < record.ready_at:
                 return self._next(now)
         run = flow.best
-        if len(run) == 1 or run.returned or run.dead:
-            return self._next(now)
         job: Job = run[0]
         flow.taken = job
         run.popleft()
+        if not run or run.dead:
+            flow.settle(run)
         if self.counts is not None:
             self._one_less(self.counts, job.options.priority)
+        for record in flow.counted:  # as `Lots.hold` does
+            record.held += 1
+        if flow.metered:
+            lots.meter(flow, now)
+        if lots.parked:
+            lots.pass_on(flow)
         return job
 
     def _next(self, now: float) -> Job | None:
@@ -331,11 +344,19 @@ class FairLine(Bundle):
             flow = self.top()
             share = flow.share
         job: Job | None = flow.pop()
-        guess, heads = share.guess, self.open
-        if guess is not None and guess < BRIEF and len(share.flows) == 1 and shares.ranked is None:
-            if flow.best is not None:
-                heads.turn, heads.turn_at = flow, share.finish
+        self._begin_turn(flow)
+        self.lots.hold(flow, now)
         return job
+
+    def _begin_turn(self, flow: Flow) -> None:
+        """Let a tenant of brief jobs go on until its tag moves, if it has nothing here but these."""
+        share, shares, run = flow.share, self.shares, flow.best
+        if share.guess is None or share.guess >= BRIEF or len(share.flows) > 1 or shares.ranked is not None:
+            return
+        if run is not None and not run.returned and flow.where is self.open:
+            share.turn = heads = self.open
+            heads.turn = flow
+            heads.turn_until = min(share.outlived_at, shares.look_at)
 
     # How far they have got
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Any, Protocol
@@ -50,7 +51,7 @@ class Heads:
     One line alone is no heap.
     """
 
-    __slots__ = ("heap", "only", "record", "size", "turn", "turn_at")
+    __slots__ = ("heap", "only", "record", "size", "turn", "turn_until")
 
     def __init__(self, record: LimitRecord | None) -> None:
         #: The limit at which these lines are parked; None for open ones.
@@ -60,10 +61,9 @@ class Heads:
         self.only: LimitedLine | None = None
         #: Places end with an arrival, and two lines never hold the same job: they are never compared.
         self.heap: list[tuple[Any, ...]] = []
-        #: The line that is known to be first as long as its tenant's account stays at `turn_at` and nobody here
-        #: takes another place (`FairLine.pop`); None: look for it.
+        #: The line that is known to be first until then, unless it is told otherwise (`FairLine.pop`); None: look.
         self.turn: Any = None
-        self.turn_at = 0.0
+        self.turn_until = -math.inf
 
     def add(self, line: LimitedLine) -> None:
         """Take in a line in which somebody waits. Cost: O(log n)."""
@@ -156,7 +156,7 @@ class Limited:
         """Take note that it was parked at this limit: nothing, where jobs are ordered by key and arrival."""
 
     def _pop(self: Any, its_pop: Callable[[Any], Job | None]) -> Job | None:
-        """Pop, and take the place of the next head; what room is left, `Lots.hold` passes on."""
+        """Pop, and take the place of the next head; what room is left, the bundle passes on."""
         job = its_pop(self)
         if self.best is None:
             self.bundle.headed(self, worse=False)
@@ -192,7 +192,7 @@ class LimitedLevelLine(Limited, LevelLine):
             self.bundle.headed(self, worse=False)
 
     def pop(self: Any) -> Job | None:
-        """Remove and return the job that is next, or None; whoever pops takes from the limits. Cost: O(log lines)."""
+        """Remove and return the job that is next, or None; the bundle takes from the limits. Cost: O(log lines)."""
         run, where = self.best, self.where
         if run is None or run.returned or run.dead or len(run) == 1:
             return self._pop(LevelLine.pop)  # type: ignore[no-any-return]
@@ -219,5 +219,5 @@ class LimitedKeyLine(Limited, KeyLine):
             self.bundle.headed(self, worse=False)
 
     def pop(self: Any) -> Job | None:
-        """Remove and return the job that is next, or None; whoever pops takes from the limits."""
+        """Remove and return the job that is next, or None; the bundle takes from the limits."""
         return self._pop(KeyLine.pop)  # type: ignore[no-any-return]

@@ -141,10 +141,10 @@ class MainPath(Hedging, ABC):
     def _start(self, job: Job, slot: Slot, now: float) -> None:
         line = job.line
         shares = self.shares
-        if job.slot is not slot:  # what lay ahead holds its limits already, and is charged
+        if line.taken is not job and job.slot is not slot:  # else it held its limits when it left its line
             if line.limits:
                 self.lots.hold(line, now)
-            if shares is not None and line.taken is not job:
+            if shares is not None:
                 line.pass_by(job)  # type: ignore[attr-defined]  # where tenants share, every line has one
         # No call up to the blank line: an interrupt (Ctrl-C) leaves all of it or nothing.
         job.state = RUNNING
@@ -157,7 +157,7 @@ class MainPath(Hedging, ABC):
         slot.interrupted = None
         line.taken = None
 
-        if shares is not None and shares.charges:
+        if shares is not None and job in shares.charges:
             shares.began(job, now)
         options = job.options
         group = slot.pool.group
@@ -213,10 +213,16 @@ class MainPath(Hedging, ABC):
         self.ledger.succeeded += 1
         slot.job = None
 
-        if job.line.limits:
-            if self.lots.breakers:
-                self.lots.judge(job, None, now)
-            if self.lots.release(job.line) or self.gate.door:
+        line = job.line
+        if line.limits:
+            lots = self.lots
+            if lots.breakers:
+                lots.judge(job, None, now)
+            for record in line.counted:  # as `Lots.release` does
+                record.held -= 1
+            if lots.parked:
+                lots.look(line)
+            if lots.woken or self.gate.door:
                 self._room_came(now)
         if self.keeps_run_times and (decay := slot.pool.group.decay) is not None:
             slot.pool.observe(now - job.started_at, now, decay)

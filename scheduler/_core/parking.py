@@ -107,15 +107,20 @@ class Lots:
     # Taking and giving back
 
     def hold(self, line: Any, now: float) -> None:
-        """Take from every limit of a job that starts or is laid ahead. Cost: O(limits of the line)."""
+        """Take from every limit of a job that leaves its line, or starts without having waited. Cost: O(limits)."""
         for record in line.counted:
             record.held += 1
+        if line.metered:
+            self.meter(line, now)
+        if self.parked:
+            self.pass_on(line)
+
+    def meter(self, line: Any, now: float) -> None:
+        """Take the tokens of a job that leaves its line, and tell its breakers. Cost: O(limits)."""
         for record in line.metered:
             record.take_token(now)
             if record.of_each:
                 self._remember(record, now)
-        if self.parked:
-            self.pass_on(line)
 
     def release(self, line: Any, *, token: bool = False) -> bool:
         """Give back what a job held; its tokens too if it never began. Cost: O(limits · log lines).

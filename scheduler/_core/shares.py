@@ -32,12 +32,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from sortedcontainers import SortedList
 
-from .accounts import Charge, Clocked, Holder, Share, TenantsLine
+from .accounts import LATEST, Charge, Clocked, Holder, Share, TenantsLine
 from .job import Job
 from .pool_table import Slot
 
-#: The share of the latest run time in the average: that of round-trip times in TCP (RFC 6298).
-LATEST = 1 / 8
 #: Seconds below which a guess is brief. So little that nobody minds who has them first; otherwise arbitrary.
 BRIEF = 0.001
 #: Seconds between two looks around at least, and for each attempt that runs, so that they cost 1 % at most.
@@ -105,8 +103,9 @@ class Shares:
 
     def adopt(self, flow: TenantsLine, job: Job) -> None:
         """Put a flow on the books of its tenant, whose account was forgotten or never opened."""
-        flow.share = self.of(job)
-        flow.share.flows[flow] = None
+        flow.share = share = self.of(job)
+        share.flows[flow] = None
+        self._end_turn(share)
         if self.ranked is not None:
             flow.bundle.count_ranked()
 
@@ -128,7 +127,13 @@ class Shares:
         self._reckon(share)
         return charge
 
+    def _end_turn(self, share: Share) -> None:
+        """Have looked for whose turn it is where it was this tenant's."""
+        if share.turn is not None:
+            share.turn.turn = share.turn = None
+
     def _reckon(self, share: Share) -> None:
+        self._end_turn(share)
         share.finish = (share.done + share.pending) / share.weight
         share.step = share.done + BRIEF
 
@@ -144,11 +149,12 @@ class Shares:
         share.running += 1
         share.starts += now
         share.outlived_at = min(share.outlived_at, now + charge.seconds)
+        self._end_turn(share)
 
     def hedged(self, job: Job, slot: Slot, now: float) -> None:
         """Charge a hedge to its slot. Cost: O(1)."""
         share: Share = job.line.share  # type: ignore[attr-defined]  # see `ended`
-        share.alive += 1
+        share.came += 1
         seconds = max(share.expects(self.guess), INSTANT)
         self._begin(self._charge(slot, job.line, seconds), now)  # type: ignore[arg-type]  # see `ended`
 
@@ -181,21 +187,26 @@ class Shares:
         self.look_at = now + max(LOOK_EVERY, count * LOOK_EACH)
 
     def ended(self, job: Job, now: float) -> None:
-        """Replace the guess by what was measured: a call has returned. Cost: O(1), O(log n) if one was charged."""
+        """Replace the guess by what was measured: a call has returned. Cost: O(1), O(log n) if one was charged.
+
+        Of brief ones, nearly all only add up: the rest is done when the tag moves (`_reckon`).
+        """
         share: Share = job.line.share  # type: ignore[attr-defined]  # where tenants share, every line has one
+        share.done = done = share.done + (now - job.started_at or INSTANT)  # 0 where clocks are coarse
+        share.ended = ended = share.ended + 1
+        if done >= share.step or ended == share.came or (share.charged and job in self.charges):
+            self._ended(share, job, now)
+
+    def _ended(self, share: Share, job: Job, now: float) -> None:
         charge = self.charges.pop(job, None) if self.charges else None
-        seconds = now - job.started_at or INSTANT  # 0 where clocks are coarse
-        share.done = done = share.done + seconds
-        known = share.guess
-        share.guess = seconds if known is None else known + (seconds - known) * LATEST
+        if charge is not None or share.done >= share.step:
+            share.learn()
+            self._average(now - job.started_at or INSTANT)
         if charge is not None:
-            self._average(seconds)
             self._give_back(charge)
-        elif done >= share.step:
-            self._average(seconds)
+        elif share.done >= share.step:
             self._reckon(share)
-        share.alive = alive = share.alive - 1
-        if not alive and not (share.rests and len(self.resting) <= RESTING_MIN):
+        if share.ended == share.came and not (share.rests and len(self.resting) <= RESTING_MIN):
             self.rest(share)
 
     def _average(self, seconds: float) -> None:
@@ -209,7 +220,9 @@ class Shares:
         if charge is not None and charge.started is not None:
             seconds, share = now - charge.started or INSTANT, charge.flow.share
             share.done += seconds
-            share.guess = seconds if share.guess is None else share.guess + (seconds - share.guess) * LATEST
+            share.ended += 1
+            share.came += 1  # which `taken_back` takes back
+            share.learn()
             self._average(seconds)
         self.taken_back(slot)
 
@@ -224,7 +237,7 @@ class Shares:
             share = holder.line.share  # type: ignore[attr-defined]  # see `ended`
         else:
             return
-        share.alive -= 1
+        share.came -= 1
         if not share.alive:
             self.rest(share)
 
@@ -352,7 +365,7 @@ class Shares:
         """Forget who waits, and put these flows on the books of their tenants: they are about to be laid anew."""
         self.ranked = None
         for share in self._of.values():
-            share.alive, share.rank = 0, None
+            share.came, share.rank = share.ended, None
         for flow in flows:
             if not flow.share.gone:
                 flow.share = self._of.setdefault(flow.share.tenant, flow.share)
@@ -384,7 +397,7 @@ class Shares:
         if flow.share.gone and job is not None:
             self.adopt(flow, job)
         share = flow.share
-        share.alive += 1
+        share.came += 1
         if charge is None:
             charge = self._charge(holder, flow, share.expects(self.guess))
         else:

@@ -516,7 +516,7 @@ def test_torn_accounts_are_made_anew_from_where_jobs_are(fair, group):
     hand.advance(5.0)
     shares = hand.core.shares
     shares.charges.popitem()
-    account(hand, "a").alive = 7
+    account(hand, "a").came += 7
     account(hand, "b").finish = 1e9
     with pytest.raises(InvariantBroken):
         check(hand.core)
