@@ -47,9 +47,6 @@ class Keeper(Protocol):
     def hold(self, line: LimitedLine, now: float) -> None:
         """Take from every limit of a job that leaves its line."""
 
-    def meter(self, line: LimitedLine, now: float) -> None:
-        """Take the tokens of a job that leaves its line."""
-
     def pass_on(self, line: LimitedLine) -> None:
         """Let the next one have the room that this line has left, where there is any."""
 
@@ -150,19 +147,28 @@ class Bundle:
                 line = self.top()
         if line is None:
             return None
-        for record in line.limits:  # as `blocker` does
-            if record.held >= record.concurrency or now < record.ready_at:
-                line = self.top()
-                if line is None:
-                    return None
-                break
+        for record in line.metered:  # as `blocker` and `Lots.hold` do, in one go
+            if now < record.ready_at:
+                return self._next()
+        for record in line.counted:
+            held = record.held
+            if held >= record.concurrency:
+                line.give_back(record)
+                return self._next()
+            record.held = held + 1
         job: Job | None = line.pop()
-        for record in line.counted:  # as `Lots.hold` does
-            record.held += 1
-        if line.metered:
-            lots.meter(line, now)
+        for record in line.metered:
+            record.take_token(now)
         if lots.parked:
             lots.pass_on(line)
+        return job
+
+    def _next(self) -> Job | None:
+        """Do what `pop` does, when the first of the open lines has no room."""
+        line = self.top()
+        job = None if line is None else line.pop()
+        if line is not None:
+            self.lots.hold(line, self.lots.turn.now)
         return job
 
     def place(self, job: Job) -> tuple[float, ...]:

@@ -26,6 +26,9 @@ class LimitedLine(Line, Protocol):
     #: Those of its limits that count who holds them, and those that are told of every start.
     counted: tuple[LimitRecord, ...]
     metered: tuple[LimitRecord, ...]
+
+    def give_back(self, blocker: LimitRecord) -> None:
+        """Give back what was taken from the limits before the one that turned out to have no room."""
     #: Where its head may be found; None while nobody waits.
     where: Heads | None
     #: Its entry there that counts: the place of a head, no later than that of the head it has now, and the line.
@@ -135,6 +138,13 @@ class Limited:
         self.limits = limits
         self.counted = tuple(record for record in limits if record.counts)
         self.metered = tuple(record for record in limits if record.interval)
+
+    def give_back(self: Any, blocker: LimitRecord) -> None:
+        """Give back what was taken from the limits before the one that turned out to have no room."""
+        for record in self.counted:
+            if record is blocker:
+                return
+            record.held -= 1
 
     def stands(self: Any, entry: tuple[Any, ...]) -> bool:
         """Whether an entry says where its head is now."""

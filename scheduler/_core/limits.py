@@ -8,6 +8,7 @@ burst.) So nothing ticks, and the next token's moment is known.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -115,6 +116,8 @@ class LimitRecord:
     waiting: int = 0
     #: Jobs that find no room fail at once instead of waiting.
     fails: bool = False
+    #: To be told of every token that is taken; None: nobody.
+    remember: Callable[[LimitRecord, float], None] | None = None
 
     @classmethod
     def of(cls, limit: Limit, name: str) -> LimitRecord:
@@ -138,6 +141,8 @@ class LimitRecord:
         """Take the token of an attempt that starts. Cost: O(1)."""
         earliest, ready_at = now - self.saving, self.ready_at
         self.ready_at = (ready_at if ready_at > earliest else earliest) + self.interval
+        if self.remember is not None:
+            self.remember(self, now)
 
     def return_token(self) -> None:
         """Give back the token of an attempt that never began."""

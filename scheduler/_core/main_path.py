@@ -196,9 +196,11 @@ class MainPath(Hedging, ABC):
                 self._late(job, slot, now)
                 return
             self.hedge_won(job, slot)
-        slot.meter.runs.append(now - job.started_at)
-        if self.shares is not None:
-            self.shares.ended(job, now)
+        seconds = now - job.started_at
+        slot.meter.runs.append(seconds)
+        shares = self.shares
+        if shares is not None:
+            shares.ended(job, seconds)
         if error is not None:
             self._failed(job, slot, error, now, rejected=value is REJECTED)
             slot.job = None
@@ -220,12 +222,11 @@ class MainPath(Hedging, ABC):
                 lots.judge(job, None, now)
             for record in line.counted:  # as `Lots.release` does
                 record.held -= 1
-            if lots.parked:
+            if lots.parked or self.gate.door:
                 lots.look(line)
-            if lots.woken or self.gate.door:
                 self._room_came(now)
         if self.keeps_run_times and (decay := slot.pool.group.decay) is not None:
-            slot.pool.observe(now - job.started_at, now, decay)
+            slot.pool.observe(seconds, now, decay)
         if self.observed:
             self.emit(events.JobSettled(time=now, job_id=job.id, state=SUCCEEDED, attempts=job.attempt))
         if not job.options.untimed:

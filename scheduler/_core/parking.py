@@ -95,6 +95,8 @@ class Lots:
                 record = known.get((number, name))
                 if record is None:
                     record = known[number, name] = LimitRecord.of(limit, name)
+                    if record.of_each and record.interval:
+                        record.remember = self._remember
                 records.append(record)
         records += [record for record in self.breakers.values() if record.covers(options, groups)]
         return tuple(records)
@@ -110,17 +112,10 @@ class Lots:
         """Take from every limit of a job that leaves its line, or starts without having waited. Cost: O(limits)."""
         for record in line.counted:
             record.held += 1
-        if line.metered:
-            self.meter(line, now)
-        if self.parked:
-            self.pass_on(line)
-
-    def meter(self, line: Any, now: float) -> None:
-        """Take the tokens of a job that leaves its line, and tell its breakers. Cost: O(limits)."""
         for record in line.metered:
             record.take_token(now)
-            if record.of_each:
-                self._remember(record, now)
+        if self.parked:
+            self.pass_on(line)
 
     def release(self, line: Any, *, token: bool = False) -> bool:
         """Give back what a job held; its tokens too if it never began. Cost: O(limits · log lines).

@@ -186,22 +186,22 @@ class Shares:
                 self._charge_late(job, job, job.started_at)
         self.look_at = now + max(LOOK_EVERY, count * LOOK_EACH)
 
-    def ended(self, job: Job, now: float) -> None:
+    def ended(self, job: Job, seconds: float) -> None:
         """Replace the guess by what was measured: a call has returned. Cost: O(1), O(log n) if one was charged.
 
         Of brief ones, nearly all only add up: the rest is done when the tag moves (`_reckon`).
         """
         share: Share = job.line.share  # type: ignore[attr-defined]  # where tenants share, every line has one
-        share.done = done = share.done + (now - job.started_at or INSTANT)  # 0 where clocks are coarse
+        share.done = done = share.done + (seconds or INSTANT)  # 0 where clocks are coarse
         share.ended = ended = share.ended + 1
         if done >= share.step or ended == share.came or (share.charged and job in self.charges):
-            self._ended(share, job, now)
+            self._ended(share, job, seconds)
 
-    def _ended(self, share: Share, job: Job, now: float) -> None:
+    def _ended(self, share: Share, job: Job, seconds: float) -> None:
         charge = self.charges.pop(job, None) if self.charges else None
         if charge is not None or share.done >= share.step:
             share.learn()
-            self._average(now - job.started_at or INSTANT)
+            self._average(seconds or INSTANT)
         if charge is not None:
             self._give_back(charge)
         elif share.done >= share.step:

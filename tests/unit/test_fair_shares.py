@@ -490,7 +490,7 @@ def test_entries_out_of_date_never_outnumber_those_that_count():
         job = hand.line.pop()
         job.state, job.started_at = RUNNING, float(number)
         hand.shares.began(job, float(number))
-        hand.shares.ended(job, number + 0.01)
+        hand.shares.ended(job, 0.01)
 
     assert len(hand.line.open.heap) <= 100
 
