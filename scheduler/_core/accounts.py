@@ -12,7 +12,6 @@ from typing import Protocol
 import attrs
 
 from .job import Job, Line
-from .limited import Heads
 from .pool_table import Slot
 
 #: The share of the latest run time in the average: that of round-trip times in TCP (RFC 6298).
@@ -38,6 +37,12 @@ class Bundled(Protocol):
 
     def count_ranked(self) -> None:
         """Count from now on who comes and goes for `Shares.ranked`."""
+
+
+class Turns(Protocol):
+    """What an account needs of the heads among which its tenant's flow has the turn."""
+
+    turn: TenantsLine | None
 
 
 class TenantsLine(Line, Protocol):
@@ -84,7 +89,7 @@ class Share:
     ended_known: int = 0
     done_known: float = 0.0
     #: The heads among which its only flow has the turn: told when the account changes.
-    turn: Heads | None = None
+    turn: Turns | None = None
     #: Attempts whose call has returned, and those beside the jobs that wait and what has left its line and has not
     #: returned, hedges and calls that outlived their attempt included: so the difference of both is alive.
     ended: int = 0
@@ -108,8 +113,14 @@ class Share:
         """How many jobs wait or run, lie ahead, are hedges, or have outlived their attempt."""
         return self.came - self.ended
 
+    def end_turn(self) -> None:
+        """Have looked for whose turn it is where it was this tenant's: its account changes."""
+        if self.turn is not None:
+            self.turn.turn = None
+            self.turn = None
+
     def learn(self) -> None:
-        """Take the run times into the average that it does not know yet: one after the other, as if they were equal."""
+        """Take the run times into the average that it does not know yet, as if they were equal."""
         count, seconds = self.ended - self.ended_known, self.done - self.done_known
         self.ended_known, self.done_known = self.ended, self.done
         if count:

@@ -149,12 +149,12 @@ class Bundle:
             return None
         for record in line.metered:  # as `blocker` and `Lots.hold` do, in one go
             if now < record.ready_at:
-                return self._next()
+                return self._next(now)
         for record in line.counted:
             held = record.held
             if held >= record.concurrency:
                 line.give_back(record)
-                return self._next()
+                return self._next(now)
             record.held = held + 1
         job: Job | None = line.pop()
         for record in line.metered:
@@ -163,12 +163,12 @@ class Bundle:
             lots.pass_on(line)
         return job
 
-    def _next(self) -> Job | None:
+    def _next(self, now: float) -> Job | None:
         """Do what `pop` does, when the first of the open lines has no room."""
         line = self.top()
         job = None if line is None else line.pop()
         if line is not None:
-            self.lots.hold(line, self.lots.turn.now)
+            self.lots.hold(line, now)
         return job
 
     def place(self, job: Job) -> tuple[float, ...]:

@@ -167,7 +167,9 @@ def i8_shares(core: Core) -> None:
         true = (every[share], running[share], waits + holds[share])
         _require(counted == true, "I8", f"tenant {share.tenant!r} has {true} and the account says {counted}")
         ranked = shares.ranked is None or share.rank is None or share.waiting == waits
-        _require(ranked, "I8", f"tenant {share.tenant!r} has {waits} waiting and is ranked by {share.waiting}")
+        _require(
+            ranked, "I8", f"tenant {share.tenant!r} has {waits} waiting and is ranked by {share.waiting}"
+        )
 
 
 def i9_time(core: Core) -> None:

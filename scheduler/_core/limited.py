@@ -26,9 +26,6 @@ class LimitedLine(Line, Protocol):
     #: Those of its limits that count who holds them, and those that are told of every start.
     counted: tuple[LimitRecord, ...]
     metered: tuple[LimitRecord, ...]
-
-    def give_back(self, blocker: LimitRecord) -> None:
-        """Give back what was taken from the limits before the one that turned out to have no room."""
     #: Where its head may be found; None while nobody waits.
     where: Heads | None
     #: Its entry there that counts: the place of a head, no later than that of the head it has now, and the line.
@@ -42,6 +39,9 @@ class LimitedLine(Line, Protocol):
 
     def blocker(self, now: float) -> LimitRecord | None:
         """Return the first limit that has no room, or None."""
+
+    def give_back(self, blocker: LimitRecord) -> None:
+        """Give back what was taken from the limits before the one that turned out to have no room."""
 
     def reopened(self, record: LimitRecord) -> None:
         """Take note that it was parked at this limit, and is about to be opened again."""

@@ -18,6 +18,7 @@ from .hedging import Hedging
 from .job import Job, Line
 from .pool_table import Slot
 from .retrier import REJECTED, budgets_of
+from .shares import INSTANT
 from .states import (
     BACKING_OFF,
     CANCELLED,
@@ -200,7 +201,12 @@ class MainPath(Hedging, ABC):
         slot.meter.runs.append(seconds)
         shares = self.shares
         if shares is not None:
-            shares.ended(job, seconds)
+            # Of brief attempts, nearly all only add up: the account is reckoned when the tag moves.
+            share = job.line.share  # type: ignore[attr-defined]  # where tenants share, every line has one
+            share.done = done = share.done + (seconds or INSTANT)
+            share.ended = ended = share.ended + 1
+            if done >= share.step or ended == share.came or (share.charged and job in shares.charges):
+                shares.ended(share, job, seconds)
         if error is not None:
             self._failed(job, slot, error, now, rejected=value is REJECTED)
             slot.job = None
@@ -220,7 +226,7 @@ class MainPath(Hedging, ABC):
             lots = self.lots
             if lots.breakers:
                 lots.judge(job, None, now)
-            for record in line.counted:  # as `Lots.release` does
+            for record in line.counted:  # type: ignore[attr-defined]  # as `Lots.release` does
                 record.held -= 1
             if lots.parked or self.gate.door:
                 lots.look(line)

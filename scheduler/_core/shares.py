@@ -105,7 +105,7 @@ class Shares:
         """Put a flow on the books of its tenant, whose account was forgotten or never opened."""
         flow.share = share = self.of(job)
         share.flows[flow] = None
-        self._end_turn(share)
+        share.end_turn()
         if self.ranked is not None:
             flow.bundle.count_ranked()
 
@@ -127,13 +127,8 @@ class Shares:
         self._reckon(share)
         return charge
 
-    def _end_turn(self, share: Share) -> None:
-        """Have looked for whose turn it is where it was this tenant's."""
-        if share.turn is not None:
-            share.turn.turn = share.turn = None
-
     def _reckon(self, share: Share) -> None:
-        self._end_turn(share)
+        share.end_turn()
         share.finish = (share.done + share.pending) / share.weight
         share.step = share.done + BRIEF
 
@@ -149,7 +144,7 @@ class Shares:
         share.running += 1
         share.starts += now
         share.outlived_at = min(share.outlived_at, now + charge.seconds)
-        self._end_turn(share)
+        share.end_turn()
 
     def hedged(self, job: Job, slot: Slot, now: float) -> None:
         """Charge a hedge to its slot. Cost: O(1)."""
@@ -186,18 +181,12 @@ class Shares:
                 self._charge_late(job, job, job.started_at)
         self.look_at = now + max(LOOK_EVERY, count * LOOK_EACH)
 
-    def ended(self, job: Job, seconds: float) -> None:
-        """Replace the guess by what was measured: a call has returned. Cost: O(1), O(log n) if one was charged.
+    def ended(self, share: Share, job: Job, seconds: float) -> None:
+        """Take note that a call has returned, whose seconds and number `MainPath.finish` has added to the account.
 
-        Of brief ones, nearly all only add up: the rest is done when the tag moves (`_reckon`).
+        Needed where the tag moves: a guess is replaced by what was measured, or brief ones have added up; and
+        when a tenant has no jobs left. Cost: O(1), O(log n) if one was charged.
         """
-        share: Share = job.line.share  # type: ignore[attr-defined]  # where tenants share, every line has one
-        share.done = done = share.done + (seconds or INSTANT)  # 0 where clocks are coarse
-        share.ended = ended = share.ended + 1
-        if done >= share.step or ended == share.came or (share.charged and job in self.charges):
-            self._ended(share, job, seconds)
-
-    def _ended(self, share: Share, job: Job, seconds: float) -> None:
         charge = self.charges.pop(job, None) if self.charges else None
         if charge is not None or share.done >= share.step:
             share.learn()

@@ -490,7 +490,9 @@ def test_entries_out_of_date_never_outnumber_those_that_count():
         job = hand.line.pop()
         job.state, job.started_at = RUNNING, float(number)
         hand.shares.began(job, float(number))
-        hand.shares.ended(job, 0.01)
+        share = job.line.share
+        share.done, share.ended = share.done + 0.01, share.ended + 1
+        hand.shares.ended(share, job, 0.01)
 
     assert len(hand.line.open.heap) <= 100
 
