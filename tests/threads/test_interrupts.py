@@ -332,17 +332,20 @@ def test_submit_under_limits_to_an_inline_pool(open_scheduler, ordering):
     interrupt_everywhere(lambda: bound.submit(runs.new()), lambda _: still_limits(s, bound, runs))
 
 
+#: What is done to a scheduler, its submitter under limits, and a handle that waits for such a limit.
+BESIDE = {
+    "submit": lambda _, bound, _handle, job: bound.submit(job),
+    "cancel": lambda _, _bound, handle, _job: handle.cancel(),
+    "pause and resume": lambda s, _bound, _handle, _job: (s.pause(), s.resume()),
+}
+
+
 @ORDERINGS
-@pytest.mark.parametrize("ask", ["submit", "cancel", "pause and resume"])
+@pytest.mark.parametrize("ask", BESIDE.values(), ids=BESIDE)
 def test_beside_a_job_that_holds_the_limit(ask, gates, open_scheduler, ordering):
     """Who is parked at a limit when a turn is torn must neither start beside the one that holds it nor wait for ever."""
     runs = Runs()
     s, bound = open_limited(open_scheduler, ThreadPool(slots=2), ordering)
-    ask = {
-        "submit": lambda: bound.submit(runs.new()),
-        "cancel": lambda: waiting.cancel(),
-        "pause and resume": lambda: (s.pause(), s.resume()),
-    }[ask]
 
     def occupy():
         nonlocal blocker, waiting
@@ -361,7 +364,7 @@ def test_beside_a_job_that_holds_the_limit(ask, gates, open_scheduler, ordering)
 
     blocker = waiting = None
     occupy()
-    interrupt_everywhere(ask, aftermath)
+    interrupt_everywhere(lambda: ask(s, bound, waiting, runs.new()), aftermath)
     blocker.open()
 
 
