@@ -238,6 +238,11 @@ class FairLine(Bundle):
                 count += min(len(flow), max(0, whole))
         return count
 
+    def in_order(self) -> bool:
+        """Whether the first of the open flows is the one whose tag is lowest, and whoever has the turn. Cost: O(flows)."""
+        turn = self.open.turn
+        return super().in_order() and (turn is None or (turn is self.open.first() and not turn.best.returned))
+
     def oldest(self, priority: int) -> Iterator[Job]:
         """Iterate over the jobs of a priority that have room, those of tenants in turn. Cost: O(n log n) for all of them."""
         jobs = self._walk([flow for flow in self.occupied if flow.where is self.open])
