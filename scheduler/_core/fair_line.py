@@ -241,7 +241,8 @@ class FairLine(Bundle):
     def in_order(self) -> bool:
         """Whether the first of the open flows is the one whose tag is lowest, and whoever has the turn. Cost: O(flows)."""
         turn = self.open.turn
-        return super().in_order() and (turn is None or (turn is self.open.first() and not turn.best.returned))
+        put = turn is None or (not turn.best.returned and turn is self.open.first())
+        return put and super().in_order()
 
     def oldest(self, priority: int) -> Iterator[Job]:
         """Iterate over the jobs of a priority that have room, those of tenants in turn. Cost: O(n log n) for all of them."""
