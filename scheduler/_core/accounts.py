@@ -14,6 +14,8 @@ import attrs
 from .job import Job, Line
 from .pool_table import Slot
 
+#: The share of the latest run time in the average: that of round-trip times in TCP (RFC 6298).
+LATEST = 1 / 8
 #: Seconds that an attempt of which nothing is known is taken to last. Arbitrary: the same for all.
 UNKNOWN = 1.0
 
@@ -32,6 +34,15 @@ class Bundled(Protocol):
 
     def level(self) -> float | None:
         """Return how far they have got, in virtual seconds; None if nobody was ever served there."""
+
+    def count_ranked(self) -> None:
+        """Count from now on who comes and goes for `Shares.ranked`."""
+
+
+class Turns(Protocol):
+    """What an account needs of the heads among which its tenant's flow has the turn."""
+
+    turn: TenantsLine | None
 
 
 class TenantsLine(Line, Protocol):
@@ -74,10 +85,17 @@ class Share:
     step: float = 0.0
     #: The average of the latest run times in seconds; None before the first.
     guess: float | None = None
-    #: Jobs that wait, in all lines.
+    #: `ended` and `done` when that was last looked at.
+    ended_known: int = 0
+    done_known: float = 0.0
+    #: The heads among which its only flow has the turn: told when the account changes.
+    turn: Turns | None = None
+    #: Attempts whose call has returned, and those beside the jobs that wait and what has left its line and has not
+    #: returned, hedges and calls that outlived their attempt included: so the difference of both is alive.
+    ended: int = 0
+    came: int = 0
+    #: Jobs that wait, in all lines; kept only together with `rank`.
     waiting: int = 0
-    #: Jobs that have left their line and whose call has not returned, and calls that outlived their attempt.
-    held: int = 0
     flows: dict[TenantsLine, None] = attrs.Factory(dict)
     #: Its place among `Shares.ranked`, once that is kept.
     rank: tuple[float, int, Share] | None = None
@@ -89,6 +107,25 @@ class Share:
     def reached(self, now: float) -> float:
         """Return the virtual seconds that it has really had by now, as far as that is known."""
         return (self.done + self.running * now - self.starts) / self.weight
+
+    @property
+    def alive(self) -> int:
+        """How many jobs wait or run, lie ahead, are hedges, or have outlived their attempt."""
+        return self.came - self.ended
+
+    def end_turn(self) -> None:
+        """Have looked for whose turn it is where it was this tenant's: its account changes."""
+        if self.turn is not None:
+            self.turn.turn = None
+            self.turn = None
+
+    def learn(self) -> None:
+        """Take the run times into the average that it does not know yet, as if they were equal."""
+        count, seconds = self.ended - self.ended_known, self.done - self.done_known
+        self.ended_known, self.done_known = self.ended, self.done
+        if count:
+            mean, known = seconds / count, self.guess
+            self.guess = mean if known is None else mean + (known - mean) * (1 - LATEST) ** count
 
     def expects(self, guess: float | None) -> float:
         """Return the seconds that its next attempt is taken to last; `guess` is everybody's average."""

@@ -84,8 +84,6 @@ class Ahead(Shedding):
             job = self.dispatcher.take_job(pool.group) if only is None else only.pop()
             if job is None:
                 break
-            if job.line.limits:
-                self.lots.hold(job.line, now)
             self._lay_ahead(job, slot)
             jobs.append(job)
         if self.gate.door:

@@ -74,6 +74,7 @@ class BreakerRecord(LimitRecord):
         return cls(
             whose=f"breaker of {breaker.whose}",
             of_each=False,
+            counts=True,
             breaker=breaker,
             teller=teller,
             interval=1.0,  # so that it is told of every start

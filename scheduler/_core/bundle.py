@@ -32,6 +32,7 @@ class Keeper(Protocol):
 
     turn: Turn
     woken: list[LimitedLine]
+    parked: int
     limits: Sequence[Any]
 
     def place(self, line: LimitedLine) -> None:
@@ -42,6 +43,9 @@ class Keeper(Protocol):
 
     def move(self, line: LimitedLine, heads: Heads | None) -> None:
         """Have a line in another place, or in none."""
+
+    def hold(self, line: LimitedLine, now: float) -> None:
+        """Take from every limit of a job that leaves its line."""
 
     def pass_on(self, line: LimitedLine) -> None:
         """Let the next one have the room that this line has left, where there is any."""
@@ -70,7 +74,8 @@ class Bundle:
         line: LimitedLine | None = self.known.get(limits)
         if line is None:
             made = self._make(self.groups)
-            made.bundle, made.limits, made.where, made.shown = self, limits, None, None
+            made.bundle, made.where, made.shown = self, None, None
+            made.put_under(limits)
             line = self.known[limits] = made
         return line
 
@@ -131,9 +136,40 @@ class Bundle:
         return None if line is None else line.peek()
 
     def pop(self) -> Job | None:
-        """Remove and return the job that is next of those that have room, or None."""
+        """Remove and return the job that is next of those that have room, or None, and take from its limits."""
+        lots, heads = self.lots, self.open
+        now = lots.turn.now
+        line: Any = heads.only
+        if line is None and heads.heap:
+            entry = heads.heap[0]
+            line = entry[-1]
+            if line.shown is not entry:
+                line = self.top()
+        if line is None:
+            return None
+        for record in line.metered:  # as `blocker` and `Lots.hold` do, in one go
+            if now < record.ready_at:
+                return self._next(now)
+        for record in line.counted:
+            held = record.held
+            if held >= record.concurrency:
+                line.give_back(record)
+                return self._next(now)
+            record.held = held + 1
+        job: Job | None = line.pop()
+        for record in line.metered:
+            record.take_token(now)
+        if lots.parked:
+            lots.pass_on(line)
+        return job
+
+    def _next(self, now: float) -> Job | None:
+        """Do what `pop` does, when the first of the open lines has no room."""
         line = self.top()
-        return None if line is None else line.pop()
+        job = None if line is None else line.pop()
+        if line is not None:
+            self.lots.hold(line, now)
+        return job
 
     def place(self, job: Job) -> tuple[float, ...]:
         """Return what the heads of lines are compared by."""

@@ -1,198 +1,33 @@
 """A line in which tenants take turns: flows by tag, and in each flow a tenant's own order.
 
-What a tag is stands in `shares`. Tags change with jobs that start or end: one that has risen is put right when
-its flow surfaces, one that has fallen at once, see `Heads`.
-
-A flow that was parked at a limit while others got on has saved nothing up: when it is opened, it begins where
-they have got to. That is the `Lag` of the limit that held it and not its own, so that those who are held by
-one limit together stay fair to each other.
+Whose jobs are brief keeps its turn until its tag moves (`Heads.turn`), and meanwhile nobody looks whose it is.
+What moves a tag tells: an account that changes ends the turn (`Share.end_turn`), and so does any flow that takes
+another place among the heads, comes, goes, or gets a job back. What nobody tells of is asked with each job: the
+time, and the room in its limits.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heapreplace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .accounts import NOBODY, Share
 from .bundle import Bundle, Groups, Keeper
 from .job import Job
-from .limited import Heads, Limited, LimitedLine
+from .limited import Heads, LimitedLine
 from .limits import LimitRecord
-from .lines import HEADS, LevelLine, order
+from .lines import HEADS
 from .shares import BRIEF, Shares
-
-
-class Lag:
-    """How far those under one limit have fallen behind others by it, in virtual seconds."""
-
-    __slots__ = ("seconds",)
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-
-class Flow(Limited, LevelLine):
-    """The jobs of one tenant under the same limits, by key, then by arrival."""
-
-    __slots__ = ("__weakref__", "bundle", "joins_at", "lag", "lags", "limits", "share", "shown", "where")
-
-    def __init__(self, line: FairLine, limits: tuple[LimitRecord, ...], lags: tuple[Lag, ...]) -> None:
-        super().__init__(line.groups)
-        self.bundle = line
-        self.limits = limits
-        self.lags = lags
-        #: Virtual seconds between its tenant's account and its tag, beside those of its limits.
-        self.lag = 0.0
-        #: Until when it need not be looked at again where its line has got to.
-        self.joins_at = -math.inf
-        self.share: Share = NOBODY
-        self.where: Heads | None = None
-        self.shown: tuple[Any, ...] | None = None
-
-    @property
-    def tag(self) -> float:
-        """The virtual seconds by which its turn is decided; the lowest is next."""
-        tag = self.share.finish + self.lag
-        for lag in self.lags:
-            tag += lag.seconds
-        return tag
-
-    def place(self, job: Job) -> tuple[float, ...]:  # type: ignore[override]
-        """Return what flows are compared by: the tag, then the tenant, then key and arrival."""
-        return (self.tag, self.share.number, job.key, job.arrival)
-
-    def entry(self) -> tuple[Any, ...]:
-        """Return the place of its head, and itself behind that."""
-        head: Any = self.peek()
-        return self.tag, self.share.number, head.key, head.arrival, self
-
-    def stands(self, entry: tuple[Any, ...]) -> bool:
-        """Whether an entry says where its head is now; with one flow of a tenant here only the tag counts."""
-        share = self.share
-        tag = share.finish + self.lag
-        if self.bundle.lagging:
-            for lag in self.lags:
-                tag += lag.seconds
-        return entry[0] == tag and (len(share.flows) == 1 or super().stands(entry))
-
-    def push(self, job: Job) -> None:
-        """Add a waiting job behind its equals of the same tenant. Cost: 0.2 µs; a new tenant 15 µs."""
-        before, line = self.best, self.bundle
-        if before is not None and before.key == job.key:
-            before.append(job)
-        else:
-            self._joins(job)
-            LevelLine.push(self, job)
-        if line.counts is None and line.shares.ranked is None:
-            self.share.waiting += 1
-        else:
-            line.came(self, job)
-        if self.best is not before:
-            line.headed(self, worse=False)
-
-    def push_back(self, job: Job) -> None:
-        """Add a job that was here before, at its old place among its tenant's. Cost: O(log n)."""
-        self._joins(job)
-        LevelLine.push_back(self, job)
-        self.bundle.came(self, job)
-        if self.peek() is job:
-            self.bundle.headed(self, worse=False)
-
-    def pop(self) -> Job | None:
-        """Remove and return the job that is next, or None, and charge a guess for it."""
-        job = LevelLine.pop(self)
-        if job is not None:
-            self.bundle.went(self, job)
-            self.bundle.served = self
-            self.bundle.shares.left(job, self)
-            if self.best is None:
-                self.bundle.headed(self, worse=False)
-        return job
-
-    def discard(self, job: Job) -> None:
-        """Forget a job whose state has already left WAITING. Cost: O(log n) amortised."""
-        LevelLine.discard(self, job)
-        self.bundle.went(self, job)
-        self.bundle.headed(self, worse=True)
-        share = self.share
-        if not share.waiting and not share.held:
-            self.bundle.shares.rest(share)
-
-    def pass_by(self, job: Job) -> None:
-        """Charge a job that starts without having waited here: the line has now got to it."""
-        if self.best is None:
-            self._joins(job, alone=self.bundle.served is not None)
-        self.bundle.served = self
-        self.bundle.shares.left(job, self)
-
-    def overtakes(self, job: Job, ahead: deque[Job]) -> bool:
-        """Whether `job`, which waits here, goes before one of those that lie ahead."""
-        place = self.place(job)
-        charges = self.bundle.shares.charges
-        for other in ahead:
-            charge = charges.get(other)
-            if other.options.tenant == job.options.tenant:
-                if order(job) < order(other):
-                    return True
-            elif charge is not None and place < (charge.tag, charge.flow.share.number):
-                return True
-        return False
-
-    def _joins(self, job: Job, *, alone: bool = False) -> None:
-        """Let a flow in which nobody waited begin where its line has got to: it saved nothing up, but a brief time.
-
-        A line in which nobody waits begins where those have got to that share a group with it, unless `alone`.
-        """
-        if self.best is not None:
-            return
-        line = self.bundle
-        now = line.shares.clock.now
-        if self.share.gone:
-            line.shares.adopt(self, job)
-            self.lag = 0.0
-        elif now < self.joins_at:
-            return
-        self.joins_at = now + BRIEF
-        level = line.level_beside(self, alone=alone)
-        if level is not None:
-            self.lag += max(0.0, level - self.tag)
-
-    # What the accounts and the limits ask
-
-    def retag(self) -> None:
-        """Take its place again where its tag has fallen. Cost: O(log flows)."""
-        if self.shown is not None and self.where is not None and self.shown[0] > self.tag:
-            self.where.show(self)
-
-    def reopened(self, record: LimitRecord) -> None:
-        """Begin where those have got to whom this limit did not hold."""
-        level = self.bundle.around(record)
-        if level is not None:
-            self.lags[self.limits.index(record)].seconds += max(0.0, level - self.tag)
-            self.bundle.lagging = True
-
-    def reached(self) -> float:
-        """Return how far it has really got, and not what it is charged.
-
-        A guess that was too high is given back, and who came meanwhile would be left behind by as much.
-        """
-        share = self.share
-        return share.reached(self.bundle.shares.clock.now) + self.tag - share.finish
-
-    def salvage(self) -> list[Job]:
-        """Forget every job and return them, however torn the line is."""
-        self.where = self.shown = None
-        return super().salvage()
+from .tenant_flow import Flow, Lag
 
 
 class FairLine(Bundle):
     """A line for orderings that answer weights: flows by tag, then jobs by key, then by arrival."""
 
-    __slots__ = ("_lags", "counts", "lagging", "served", "shares")
+    __slots__ = ("_lags", "counting", "counts", "lagging", "served", "shares")
 
     fair = True
 
@@ -221,28 +56,31 @@ class FairLine(Bundle):
         super().clear()
         #: Waiting jobs by priority; None where limits decide how many of them count.
         self.counts: defaultdict[int, int] | None = None if self.lots.limits else defaultdict(int)
+        #: Somebody wants to know of every job that comes and goes.
+        self.counting = self.counts is not None or self.shares.ranked is not None
+
+    def count_ranked(self) -> None:
+        """Count from now on who comes and goes for `Shares.ranked`."""
+        self.counting = True
+        self.open.turn = None
 
     def came(self, flow: Flow, job: Job) -> None:
         """Count a job that waits."""
         if self.counts is not None:
             self.counts[job.options.priority] += 1
-        if self.shares.ranked is None:
-            flow.share.waiting += 1
-        else:
-            self.shares.count(flow.share, 1)
+        self.shares.count(flow.share, 1)
 
     def went(self, flow: Flow, job: Job) -> None:
         """Count a job that waits no longer."""
-        counts = self.counts
-        if counts is not None:
-            priority = job.options.priority
-            counts[priority] -= 1
-            if not counts[priority]:
-                del counts[priority]
-        if self.shares.ranked is None:
-            flow.share.waiting -= 1
-        else:
-            self.shares.count(flow.share, -1)
+        if self.counts is not None:
+            self._one_less(self.counts, job.options.priority)
+        self.shares.count(flow.share, -1)
+
+    @staticmethod
+    def _one_less(counts: defaultdict[int, int], priority: int) -> None:
+        counts[priority] -= 1
+        if not counts[priority]:
+            del counts[priority]
 
     def top(self) -> LimitedLine | None:
         """Return the open flow that is next, or None, as `Bundle.top` does; in one piece, for it is asked for every job."""
@@ -272,12 +110,44 @@ class FairLine(Bundle):
             lots.pass_on(flow)
 
     def pop(self) -> Job | None:
-        """Remove and return the job that is next, or None, and charge a guess for it. Cost: O(log flows).
+        """Remove and return the job that is next, or None, charge a guess for it, and take from its limits.
+
+        This is for all but the first of a turn of brief jobs: it asks only what may have ended the turn unseen.
+        Cost: O(log flows).
+        """
+        lots, heads = self.lots, self.open
+        flow, now = heads.turn, lots.turn.now
+        if flow is None or now >= heads.turn_until:
+            return self._next(now)
+        for record in flow.metered:  # as `blocker` and `Lots.hold` do, in one go
+            if now < record.ready_at:
+                return self._next(now)
+        for record in flow.counted:
+            held = record.held
+            if held >= record.concurrency:
+                flow.give_back(record)
+                return self._next(now)
+            record.held = held + 1
+        run = flow.best
+        job: Job = run[0]
+        flow.taken = job
+        run.popleft()
+        if not run or run.dead:
+            flow.settle(run)
+        if self.counts is not None:
+            self._one_less(self.counts, job.options.priority)
+        for record in flow.metered:
+            record.take_token(now)
+        if lots.parked:
+            lots.pass_on(flow)
+        return job
+
+    def _next(self, now: float) -> Job | None:
+        """Do what `pop` does, whosever turn it is.
 
         Attempts that have outlived their guess are charged until those of the next flow have not.
         """
         shares = self.shares
-        now = shares.clock.now
         if now >= shares.look_at:
             shares.look_around()
         flow: Any = self.top()
@@ -287,20 +157,20 @@ class FairLine(Bundle):
         while share.outlived_at <= now and shares.look(share):
             flow = self.top()
             share = flow.share
-        run = flow.best
-        cheap = (
-            share.guess is not None and share.guess < BRIEF and self.counts is None and shares.ranked is None
-        )
-        if not cheap or run.returned or run.dead or len(run) == 1:
-            return flow.pop()  # type: ignore[no-any-return]
-        # As `Flow.pop`, for all but the last of its equals: this is most of what sharing costs.
-        job: Job = run[0]
-        flow.taken = job
-        run.popleft()
-        share.waiting -= 1
-        share.held += 1
-        self.served = flow
+        job: Job | None = flow.pop()
+        self._begin_turn(flow)
+        self.lots.hold(flow, now)
         return job
+
+    def _begin_turn(self, flow: Flow) -> None:
+        """Let a tenant of brief jobs go on until its tag moves, if it has nothing here but these."""
+        share, shares, run = flow.share, self.shares, flow.best
+        if share.guess is None or share.guess >= BRIEF or len(share.flows) > 1 or shares.ranked is not None:
+            return
+        if run is not None and not run.returned and flow.where is self.open:
+            share.turn = heads = self.open
+            heads.turn = flow
+            heads.turn_until = min(share.outlived_at, shares.look_at)
 
     # How far they have got
 
@@ -367,6 +237,12 @@ class FairLine(Bundle):
                 whole = math.ceil(turns) if share.number > number else math.floor(turns) + 1
                 count += min(len(flow), max(0, whole))
         return count
+
+    def in_order(self) -> bool:
+        """Whether the first of the open flows is the one whose tag is lowest, and whoever has the turn. Cost: O(flows)."""
+        turn = self.open.turn
+        put = turn is None or (not turn.best.returned and turn is self.open.first())
+        return put and super().in_order()
 
     def oldest(self, priority: int) -> Iterator[Job]:
         """Iterate over the jobs of a priority that have room, those of tenants in turn. Cost: O(n log n) for all of them."""

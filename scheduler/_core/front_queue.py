@@ -10,7 +10,8 @@ Theory of operation
       a `SortedList` of ``(key, arrival, job)``. Push and pop 0.7 µs at 1,000 waiting, 1.5 at 1,000,000.
     - `FairLine`, in a room of its own, when tenants share.
 
-    Jobs under limits have lines of their own, in one bundle for the same groups: see `parking`.
+    Where there are limits, jobs under the same ones form a line of their own, those under none too, in one
+    bundle for the same groups: see `parking`.
 
 Guarantees
     - Jobs leave by key, then by arrival. A job that comes back (retry) has kept both.
@@ -28,16 +29,13 @@ from typing import Any
 from .bundle import Bundle, Groups
 from .fair_line import FairLine
 from .job import Job, Line
-from .limited import limited
+from .limited import LimitedKeyLine, LimitedLevelLine
 from .limits import LimitRecord
 from .lines import KeyLine, LevelLine, order
 from .parking import Lots
 from .pool_table import GroupRecord, Loan
 from .shares import Shares
 from .states import WAITING
-
-#: Tells a bundle of lines under limits from the line of the same groups; the index of no group.
-_LIMITED = 1 << 62
 
 
 class FrontQueue:
@@ -53,14 +51,14 @@ class FrontQueue:
     def __init__(self, capacity: int, *, few_keys: bool, lots: Lots, shares: Shares | None = None) -> None:
         self.capacity = capacity
         self.held = 0
-        #: Lines of jobs without limits, and bundles of lines of those with limits.
+        #: Lines, and bundles of lines where jobs may be under limits or tenants share.
         self.lines: dict[tuple[int, ...], Line] = {}
         self.lots = lots
         #: Who has had how much; None unless tenants share.
         self.shares = shares
         kind: Any = LevelLine if few_keys else KeyLine
         self._line_type: Callable[[Groups], Any] = kind
-        self._limited_type: Callable[[Groups], Any] = limited(kind)
+        self._limited_type: Callable[[Groups], Any] = LimitedLevelLine if few_keys else LimitedKeyLine
 
     def line(
         self,
@@ -75,9 +73,7 @@ class FrontQueue:
         """
         groups = tuple(sorted(groups, key=attrgetter("rank")))
         indexes = tuple(group.index for group in groups)
-        bundled = bool(limits) or self.shares is not None
-        if limits and self.shares is None:
-            indexes = (*indexes, _LIMITED)
+        bundled = bool(self.lots.limits) or self.shares is not None
         line: Any = self.lines.get(indexes)
         if line is None:
             line = self._bundle(groups) if bundled else self._line_type(groups)

@@ -162,9 +162,14 @@ def i8_shares(core: Core) -> None:
         if isinstance(holder, Job) or holder in shares.charges
     )
     for share in shares:
-        counted = (len(share.charged), share.running, share.waiting, share.held)
-        true = (every[share], running[share], waiting[share.tenant], holds[share])
+        waits = waiting[share.tenant]
+        counted = (len(share.charged), share.running, share.alive)
+        true = (every[share], running[share], waits + holds[share])
         _require(counted == true, "I8", f"tenant {share.tenant!r} has {true} and the account says {counted}")
+        ranked = shares.ranked is None or share.rank is None or share.waiting == waits
+        _require(
+            ranked, "I8", f"tenant {share.tenant!r} has {waits} waiting and is ranked by {share.waiting}"
+        )
 
 
 def i9_time(core: Core) -> None:
@@ -210,8 +215,9 @@ def i16_limits(core: Core) -> None:
             held.update(() if job is None else job.line.limits)
     for record in core.lots.records():
         holders = held.pop(record, 0)
+        counted = holders if record.counts else 0
         _require(
-            record.held == holders, "I16", f"{record.whose} counts {record.held} holders and has {holders}"
+            record.held == counted, "I16", f"{record.whose} counts {record.held} holders and has {holders}"
         )
         _require(holders <= record.concurrency, "I16", f"{holders} hold the limit of {record.whose}")
         _require(record.waiting == sum(heads.size for heads in record.parked.values()), "I16", "parked lines")

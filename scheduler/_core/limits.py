@@ -8,6 +8,7 @@ burst.) So nothing ticks, and the next token's moment is known.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -90,13 +91,15 @@ class LimitRecord:
     """A limit on one tenant or tag, and who holds it now.
 
     ``held`` is the number of slots bound to a call under it, and of jobs under it that lie ahead: it can be
-    counted anew from them.
+    counted anew from them. Without a bound on it nobody asks, and it stays 0.
     """
 
     #: In words, "tenant 'a'".
     whose: str
     #: Of each tenant by itself: forgotten when nobody knows it any more.
     of_each: bool
+    #: Whether who holds it is counted.
+    counts: bool
     concurrency: float = math.inf
     #: Seconds from one token to the next; 0 without a rate.
     interval: float = 0.0
@@ -113,12 +116,15 @@ class LimitRecord:
     waiting: int = 0
     #: Jobs that find no room fail at once instead of waiting.
     fails: bool = False
+    #: To be told of every token that is taken; None: nobody.
+    remember: Callable[[LimitRecord, float], None] | None = None
 
     @classmethod
     def of(cls, limit: Limit, name: str) -> LimitRecord:
         """Return the record of a limit nobody has taken from yet."""
         kind = "tenant" if limit.tag is None else "tag"
-        record = cls(whose=f"{kind} {name!r}", of_each=limit.tenant == EACH)
+        counts = limit.concurrency is not None
+        record = cls(whose=f"{kind} {name!r}", of_each=limit.tenant == EACH, counts=counts)
         if limit.concurrency is not None:
             record.concurrency = limit.concurrency
         if limit.rate is not None:
@@ -133,7 +139,11 @@ class LimitRecord:
 
     def take_token(self, now: float) -> None:
         """Take the token of an attempt that starts. Cost: O(1)."""
-        self.ready_at = max(now - self.saving, self.ready_at) + self.interval
+        earliest, ready_at = now - self.saving, self.ready_at
+        # `max` would cost as much as all the rest.
+        self.ready_at = (ready_at if ready_at > earliest else earliest) + self.interval  # noqa: FURB136
+        if self.remember is not None:
+            self.remember(self, now)
 
     def return_token(self) -> None:
         """Give back the token of an attempt that never began."""

@@ -18,6 +18,7 @@ from .hedging import Hedging
 from .job import Extra, Job, Line
 from .pool_table import Slot
 from .retrier import REJECTED, budgets_of
+from .shares import INSTANT
 from .states import (
     BACKING_OFF,
     CANCELLED,
@@ -141,10 +142,10 @@ class MainPath(Hedging, ABC):
     def _start(self, job: Job, slot: Slot, now: float) -> None:
         line = job.line
         shares = self.shares
-        if job.slot is not slot:  # what lay ahead holds its limits already, and is charged
+        if line.taken is not job and job.slot is not slot:  # else it held its limits when it left its line
             if line.limits:
                 self.lots.hold(line, now)
-            if shares is not None and line.taken is not job:
+            if shares is not None:
                 line.pass_by(job)  # type: ignore[attr-defined]  # where tenants share, every line has one
         # No call up to the blank line: an interrupt (Ctrl-C) leaves all of it or nothing.
         job.state = RUNNING
@@ -157,7 +158,7 @@ class MainPath(Hedging, ABC):
         slot.interrupted = None
         line.taken = None
 
-        if shares is not None and shares.charges:
+        if shares is not None and job in shares.charges:
             shares.began(job, now)
         options = job.options
         group = slot.pool.group
@@ -196,9 +197,16 @@ class MainPath(Hedging, ABC):
                 self._late(job, slot, now)
                 return
             self.hedge_won(job, slot)
-        slot.meter.runs.append(now - job.started_at)
-        if self.shares is not None:
-            self.shares.ended(job, now)
+        seconds = now - job.started_at
+        slot.meter.runs.append(seconds)
+        shares = self.shares
+        if shares is not None:
+            # Of brief attempts, nearly all only add up: the account is reckoned when the tag moves.
+            share = job.line.share  # type: ignore[attr-defined]  # where tenants share, every line has one
+            share.done = done = share.done + (seconds or INSTANT)
+            share.ended = ended = share.ended + 1
+            if done >= share.step or ended == share.came or (share.charged and job in shares.charges):
+                shares.ended(share, job, seconds)
         if error is not None:
             self._failed(job, slot, error, now, rejected=value is REJECTED)
             slot.job = None
@@ -213,13 +221,18 @@ class MainPath(Hedging, ABC):
         self.ledger.succeeded += 1
         slot.job = None
 
-        if job.line.limits:
-            if self.lots.breakers:
-                self.lots.judge(job, None, now)
-            if self.lots.release(job.line) or self.gate.door:
+        line = job.line
+        if line.limits:
+            lots = self.lots
+            if lots.breakers:
+                lots.judge(job, None, now)
+            for record in line.counted:  # type: ignore[attr-defined]  # as `Lots.release` does
+                record.held -= 1
+            if lots.parked or self.gate.door:
+                lots.look(line)
                 self._room_came(now)
         if self.keeps_run_times and (decay := slot.pool.group.decay) is not None:
-            slot.pool.observe(now - job.started_at, now, decay)
+            slot.pool.observe(seconds, now, decay)
         if self.observed:
             self.emit(events.JobSettled(time=now, job_id=job.id, state=SUCCEEDED, attempts=job.attempt))
         if not job.options.untimed:

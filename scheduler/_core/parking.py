@@ -59,6 +59,7 @@ class Lots:
         "bundles",
         "failing",
         "limits",
+        "parked",
         "turn",
         "woken",
     )
@@ -71,6 +72,8 @@ class Lots:
         self.bundles: list[Bundle] = []
         self.woken: list[LimitedLine] = []
         self.failing: list[LimitedLine] = []
+        #: How many lines are parked, at all limits together.
+        self.parked = 0
         self._fixed: dict[tuple[int, str], LimitRecord] = {}
         self._each: WeakValueDictionary[tuple[int, str], LimitRecord] = WeakValueDictionary()
         #: What nobody may know any more, and must not be forgotten yet.
@@ -92,6 +95,8 @@ class Lots:
                 record = known.get((number, name))
                 if record is None:
                     record = known[number, name] = LimitRecord.of(limit, name)
+                    if record.of_each and record.interval:
+                        record.remember = self._remember
                 records.append(record)
         records += [record for record in self.breakers.values() if record.covers(options, groups)]
         return tuple(records)
@@ -104,16 +109,12 @@ class Lots:
     # Taking and giving back
 
     def hold(self, line: Any, now: float) -> None:
-        """Take from every limit of a job that starts or is laid ahead. Cost: O(limits of the line)."""
-        waiting = 0
-        for record in line.limits:
+        """Take from every limit of a job that leaves its line, or starts without having waited. Cost: O(limits)."""
+        for record in line.counted:
             record.held += 1
-            waiting += record.waiting
-            if record.interval:
-                record.take_token(now)
-                if record.of_each:
-                    self._remember(record, now)
-        if waiting:
+        for record in line.metered:
+            record.take_token(now)
+        if self.parked:
             self.pass_on(line)
 
     def release(self, line: Any, *, token: bool = False) -> bool:
@@ -121,18 +122,13 @@ class Lots:
 
         Returns whether somebody was woken.
         """
-        waiting = 0
-        for record in line.limits:
+        for record in line.counted:
             record.held -= 1
-            waiting += record.waiting
         if token:
-            for record in line.limits:
+            for record in line.metered:
                 record.return_token()
-        if waiting:
-            now = self.turn.now
-            for record in line.limits:
-                if record.waiting:
-                    self._wake(record, now)
+        if self.parked:
+            self.look(line)
             return bool(self.woken)
         return False
 
@@ -193,6 +189,7 @@ class Lots:
             before.remove(line)
             if before.record is not None:
                 before.record.waiting -= 1
+                self.parked -= 1
                 if not before.record.waiting and before.record.of_each:
                     before.record.parked = {}  # or it would hold itself in memory
                 if heads is not None and heads.record is None:
@@ -201,6 +198,7 @@ class Lots:
         if heads is not None:
             if heads.record is not None:
                 heads.record.waiting += 1
+                self.parked += 1
             heads.add(line)
 
     def pass_on(self, line: LimitedLine) -> None:
@@ -285,10 +283,11 @@ class Lots:
             record.parked = {}
             record.armed = math.inf
         self._tokens, self.woken, self.failing = [], [], []
+        self.parked = 0
         for bundle in self.bundles:
             bundle.clear()
         for line in self.lines():
             line.where = line.shown = None
         for its_line in holding:
             for record in its_line.limits:
-                record.held += 1
+                record.held += record.counts

@@ -48,6 +48,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "evaluation": scaling_cost.evaluation,
     "scaled": scaling_cost.scaled,
     "everything": scaling_cost.everything,
+    "limits": scaling_cost.limits,
     "simulator": simulated.simulator,
     "floor": throughput.floor,
     "convoy": throughput.convoy,

@@ -16,7 +16,7 @@ import pools
 import scheduler
 from policies import CallerRuns, FairShare, FixedBackoff, StrictPriority
 from pools import InlinePool, ThreadPool
-from scheduler import PoolGroup
+from scheduler import Limit, PoolGroup
 from scheduler.testing import check_invariants
 
 # An interrupt while a generator is thrown away is one that Python itself swallows, with a warning.
@@ -289,6 +289,82 @@ def test_submit_with_caller_runs(gates, open_scheduler):
     blocker = None
     occupy()
     interrupt_everywhere(lambda: s.submit(runs.new()), aftermath)
+    blocker.open()
+
+
+#: One at once, and a rate that nobody gets to feel, so that a start takes of both.
+LIMITS = [Limit(tenant="*", concurrency=1), Limit(tag="x", rate=1e6)]
+
+
+def open_limited(open_scheduler, pool, ordering):
+    """Return a scheduler and its submitter whose jobs are under LIMITS."""
+    s = open_scheduler(PoolGroup("x", pool), ordering=ordering, limits=LIMITS)
+    return s, s.with_options(tenant="a", tags={"x"})
+
+
+def still_limits(s, bound, runs):
+    """Assert that jobs under limits still run and that nobody holds a limit when nothing runs."""
+    assert 7 == bound.submit(int, 7).result(10)
+    still_works(s, runs)
+    assert {0} == {record.held for record in s._driver.core.lots.records()}
+
+
+@ORDERINGS
+def test_submit_under_limits_to_a_parked_worker(open_scheduler, ordering):
+    """What a torn submit took of a limit and nobody gives back is missing for ever: with a limit of one, all of it."""
+    runs = Runs()
+    s, bound = open_limited(open_scheduler, ThreadPool(slots=1), ordering)
+    bound.submit(int).result(10)
+
+    def aftermath(handle):
+        if handle is not None:
+            handle.result(10)
+        still_limits(s, bound, runs)
+
+    interrupt_everywhere(lambda: bound.submit(runs.new()), aftermath)
+
+
+@ORDERINGS
+def test_submit_under_limits_to_an_inline_pool(open_scheduler, ordering):
+    """Where the caller runs the job, its Ctrl-C may fall between taking of a limit and giving back."""
+    runs = Runs()
+    s, bound = open_limited(open_scheduler, InlinePool(), ordering)
+    interrupt_everywhere(lambda: bound.submit(runs.new()), lambda _: still_limits(s, bound, runs))
+
+
+#: What is done to a scheduler, its submitter under limits, and a handle that waits for such a limit.
+BESIDE = {
+    "submit": lambda _, bound, _handle, job: bound.submit(job),
+    "cancel": lambda _, _bound, handle, _job: handle.cancel(),
+    "pause and resume": lambda s, _bound, _handle, _job: (s.pause(), s.resume()),
+}
+
+
+@ORDERINGS
+@pytest.mark.parametrize("ask", BESIDE.values(), ids=BESIDE)
+def test_beside_a_job_that_holds_the_limit(ask, gates, open_scheduler, ordering):
+    """Who is parked at a limit when a turn is torn must neither start beside the one that holds it nor wait for ever."""
+    runs = Runs()
+    s, bound = open_limited(open_scheduler, ThreadPool(slots=2), ordering)
+
+    def occupy():
+        nonlocal blocker, waiting
+        blocker = gates()
+        bound.submit(blocker.stop_here)
+        blocker.await_arrival()
+        waiting = bound.submit(runs.new())
+
+    def aftermath(_):
+        s.resume()
+        check_invariants(s)
+        assert 1 == s.statistics().running
+        blocker.open()
+        still_limits(s, bound, runs)
+        occupy()
+
+    blocker = waiting = None
+    occupy()
+    interrupt_everywhere(lambda: ask(s, bound, waiting, runs.new()), aftermath)
     blocker.open()
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import FairShare, FixedBackoff, Reject, ShedLowest
-from scheduler._core.accounts import UNKNOWN
+from scheduler._core.accounts import UNKNOWN, Share
 from scheduler._core.fair_line import FairLine
 from scheduler._core.invariants import InvariantBroken, check
 from scheduler._core.job import Job, JobOptions
@@ -133,6 +133,96 @@ def test_a_brief_guess_that_was_far_too_low_is_found_by_looking_around(brief):
 
     assert "b0" == brief.names[-1]
     assert had(brief, "a")[1] >= 2 * 3 * 1.0
+
+
+def next_of(hand):
+    """Let the job that started last end a brief time later; return the one that got its slot."""
+    hand.now += 0.0001
+    hand.finish(hand.names[-1])
+    return hand.names[-1]
+
+
+def test_a_turn_of_brief_jobs_is_remembered_until_something_ends_it(brief):
+    """Nobody looks for whose turn it is meanwhile: that is what makes sharing cheap, so it must be in force here."""
+    for number in range(30):
+        brief.submit(f"b{number}", tenant="b")
+    (line,) = brief.core.lots.bundles
+    turns = []
+    for _ in range(40):
+        next_of(brief)
+        turns.append(line.open.turn and line.open.turn.share.tenant)
+
+    assert {"a", "b"} <= set(turns)
+    assert turns.count(None) < 20
+
+
+@pytest.mark.parametrize(("priority", "first"), [(0, True), (30, False)])
+def test_a_tenants_more_urgent_job_goes_first_in_the_middle_of_its_turn(brief, priority, first):
+    """A turn that goes on unlooked at must not go on with the wrong job."""
+    next_of(brief)
+    next_of(brief)
+    turn = brief.core.lots.bundles[0].open.turn
+    brief.submit("new", tenant="a", priority=priority)
+
+    assert turn is not None
+    assert first == (next_of(brief) == "new")
+
+
+def test_a_job_that_comes_back_goes_first_in_the_middle_of_a_turn(fair, group):
+    """A retry has kept its place in line, whoever goes on unlooked at."""
+    hand = fair(group("io", slots=4))
+    hand.submit("a first", tenant="a")
+    hand.now += 0.0001
+    hand.finish("a first")
+    retry = FixedBackoff(delay=0.0001, attempts_max=2)
+    for number in range(20):
+        hand.submit(f"a{number}", tenant="a", retry=retry)
+    hand.finish("a0", OSError())
+    next_of(hand)
+    turn = hand.core.lots.bundles[0].open.turn
+    hand.advance(0.0002)
+
+    assert turn is not None
+    assert "a0" == next_of(hand)
+
+
+def test_a_brief_turn_ends_where_its_limit_has_no_room(fair, group):
+    """Whoever goes on unlooked at must not go on beyond what it may have."""
+    hand = fair(group("io", slots=4), limits=[Limit(tenant="a", concurrency=2)])
+    for name in ("a first", "b first"):
+        hand.submit(name, tenant=name[0])
+        hand.now += 0.0001
+        hand.finish(name)
+    for number in range(20):
+        hand.submit(f"a{number}", tenant="a")
+        hand.submit(f"b{number}", tenant="b")
+    most = 0
+    while hand.calls:
+        most = max(most, sum(name[0] == "a" for name, _ in hand.calls))
+        hand.now += 0.0001
+        hand.finish(next(iter(hand.calls))[0])
+
+    assert 2 == most
+    assert 42 == len(hand.names)
+
+
+@given(
+    st.floats(1e-6, 1e-3), st.integers(1, 200), st.one_of(st.none(), st.floats(1e-6, 10.0)), st.integers(0, 5)
+)
+def test_run_times_learnt_together_count_as_if_one_after_the_other(seconds, count, known, before):
+    """What is brief is averaged many at a time, and the average must not depend on how many."""
+    together = Share("a", 1, 1.0, guess=known)
+    for _ in range(before):
+        together.done, together.ended = together.done + 0.5, together.ended + 1
+        together.learn()
+    one_by_one = attrs.evolve(together)
+    for _ in range(count):
+        for share in (together, one_by_one):
+            share.done, share.ended = share.done + seconds, share.ended + 1
+        one_by_one.learn()
+    together.learn()
+
+    assert pytest.approx(one_by_one.guess, rel=1e-6) == together.guess
 
 
 def test_a_tenants_priorities_hold_between_jobs_under_different_limits(fair):
@@ -490,7 +580,9 @@ def test_entries_out_of_date_never_outnumber_those_that_count():
         job = hand.line.pop()
         job.state, job.started_at = RUNNING, float(number)
         hand.shares.began(job, float(number))
-        hand.shares.ended(job, number + 0.01)
+        share = job.line.share
+        share.done, share.ended = share.done + 0.01, share.ended + 1
+        hand.shares.ended(share, job, 0.01)
 
     assert len(hand.line.open.heap) <= 100
 
@@ -516,14 +608,14 @@ def test_torn_accounts_are_made_anew_from_where_jobs_are(fair, group):
     hand.advance(5.0)
     shares = hand.core.shares
     shares.charges.popitem()
-    account(hand, "a").waiting = 7
+    account(hand, "a").came += 7
     account(hand, "b").finish = 1e9
     with pytest.raises(InvariantBroken):
         check(hand.core)
     hand.core.mend()
     hand.take()
 
-    assert [2, 1] == [len(shares.charges), account(hand, "a").waiting]
+    assert [2, 3] == [len(shares.charges), account(hand, "a").alive]
     hand.finish("a2")
     assert "b1" == hand.names[-1]
 

@@ -157,6 +157,20 @@ def test_a_bucket_that_is_not_full_outlives_its_lines():
     assert record().ready_at == 1.0
 
 
+def test_jobs_without_limits_and_jobs_under_different_ones_start_in_one_order(by_hand):
+    """Whether a job is under limits says nothing about when it came, nor how urgent it is."""
+    hand = by_hand(limits=[Limit(tenant="a", concurrency=9), Limit(tenant="b", rate=1e6)])
+    for name, tenant, priority in (
+        ("run", None, 20), ("n1", None, 20), ("a1", "a", 20), ("b1", "b", 20), ("n2", None, 20), ("a2", "a", 20),
+        ("b2", "b", 0), ("n3", None, 0), ("a3", "a", 30), ("a4", "a", 0),
+    ):  # fmt: skip
+        hand.submit(name, tenant=tenant, priority=priority)
+    for _ in range(10):
+        hand.finish(hand.names[-1])
+
+    assert ["run", "b2", "n3", "a4", "n1", "a1", "b1", "n2", "a2", "a3"] == hand.names
+
+
 def test_a_job_that_comes_while_the_alarm_for_a_token_is_late_starts_when_it_rings():
     """It is first in a line whose token is there: had it been opened by itself, nobody would have started it."""
     simulator, (_, waiting) = parked([Limit(tenant="a", rate=1.0)], [{"tenant": "a"}] * 2)
