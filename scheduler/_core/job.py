@@ -129,6 +129,10 @@ class Extra(list[Any]):
     #: Held by a failed handle only; whoever drops it unread has it logged.
     unretrieved: object = None
 
+    def __bool__(self) -> bool:
+        """Return True: it is there, though no attempt may have ended."""
+        return True
+
     @property
     def first_started_at(self) -> float:
         """When the first attempt of a job began that has had one."""

@@ -92,7 +92,7 @@ class Retrier:
             self._policy_failed("retry", policy, error.__cause__, "give up")
             return None
         extra = job.extra
-        first_start = extra.first_started_at if extra else job.started_at
+        first_start = job.started_at if extra is None or not len(extra) else extra.first_started_at
         last_delay = None if extra is None else extra.last_delay
         # By position, which is faster by a third of all there is here.
         failure = Asked(job.attempt, error, now - first_start, last_delay, rejected, self, now)
