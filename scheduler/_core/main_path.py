@@ -221,9 +221,8 @@ class MainPath(Hedging, ABC):
         self.ledger.succeeded += 1
         slot.job = None
 
-        line = job.line
-        if line.limits:
-            lots = self.lots
+        if job.line.limits:
+            line, lots = job.line, self.lots
             if lots.breakers:
                 lots.judge(job, None, now)
             for record in line.counted:  # type: ignore[attr-defined]  # as `Lots.release` does
