@@ -52,8 +52,8 @@ class Judge:
         self.paused = False
         #: Jobs that a worker had begun when it was asked to give back what it had not: they count as started.
         self.begun: set[int] = set()
-        #: Moments at which the clock jumped while tokens were awaited: the alarm rang late for both, and whose
-        #: deadline passed meanwhile may start with a token, and expire in the same turn.
+        #: Moments at which the clock jumped, and the alarm rang late for so much that it takes several turns, or
+        #: tokens come first: whose deadline passed meanwhile may start in one of them, and expire in the next.
         self.late: set[float] = set()
 
     # What operators do, and what a pool answers

@@ -19,7 +19,7 @@ from weather import Weather, weather
 from scheduler._assembly import line_for
 from scheduler._core import capacity, shedding
 from scheduler._core import core as core_room
-from scheduler._core.events import Event
+from scheduler._core.events import Event, PoolCordoned
 from scheduler._core.job import JobOptions
 from scheduler._core.pool_table import PoolRecord, Slot
 from scheduler._core.standing import standing
@@ -95,14 +95,19 @@ class World(Closing):
         key = job.options.key
         if key is None:
             return self.core.submit(job, self.now)
-        if job.options.on_conflict == "replace":
-            for other in self.core.keys.of(key):
-                self._fetch(other)
-        return self.core.submit_keyed(job, self.now)
+        others = self.core.keys.of(key) if job.options.on_conflict == "replace" else ()
+        return self._fetched(others, lambda: self.core.submit_keyed(job, self.now))
 
-    def _fetch(self, job: Any) -> None:
-        if job.lies_ahead and isinstance(job.slot, Slot):
+    def _fetched(self, jobs: Iterable[Any], act: Callable[[], Any]) -> Any:
+        """Do something about jobs that are taken back first where they lie ahead, as the desk does."""
+        ahead = [job for job in jobs if job.lies_ahead and isinstance(job.slot, Slot)]
+        for job in ahead:
             self.take_back(job.slot)
+        try:
+            return act()
+        finally:
+            if ahead:
+                self.core.dispatch(self.now)
 
     def _loses_patience(self, job: StormJob) -> None:
         if not job.id and not job.refused and (job.joined is None or not job.joined.id):
@@ -121,9 +126,8 @@ class World(Closing):
         if job is None:
             return
 
-        def cancel() -> bool:
-            self._fetch(job)
-            return self.core.cancel(job, self.now, CancelledError())
+        def cancel() -> Any:
+            return self._fetched([job], lambda: self.core.cancel(job, self.now, CancelledError()))
 
         if self.turn(cancel) != (job.state is JobState.CANCELLED):
             raise Caught("one end", f"cancel() of job {job.id} lied", job.id)
@@ -134,9 +138,8 @@ class World(Closing):
             self._interrupt(job)
 
     def _interrupt(self, job: StormJob) -> None:
-        def interrupt() -> bool:
-            self._fetch(job)
-            return self.core.interrupt(job, "enough", self.now)
+        def interrupt() -> Any:
+            return self._fetched([job], lambda: self.core.interrupt(job, "enough", self.now))
 
         self.turn(interrupt)
 
@@ -245,7 +248,7 @@ class World(Closing):
             self.sleep(seconds)
         self.now += seconds
         self.stepped.add(self.now)
-        if self.weather.limits or self.weather.breakers:
+        if self.weather.limits or self.weather.breakers or self.weather.small_turns:
             self.judge.late.add(self.now)
         self.turn(lambda: self.core.advance(self.now))
 
@@ -262,6 +265,7 @@ class World(Closing):
     def _let_faults_stop(self) -> None:
         """Let nothing fail any more, and have operators undo what they did; then all must settle."""
         self.calm, self.failing, began = True, False, self.now
+        self._observers.add(self._uncordon)  # what was cordoned in quarantine is again when it is released
         for pool in list(self.core.pools):
             pool.loop_lag = 0.0
             if pool.state is PoolState.CORDONED:
@@ -277,6 +281,10 @@ class World(Closing):
                 while group.capacity_pools() < group.min_pools and group.scaling is None:
                     self._put_up(self._make(group.name))
         self._until_idle(began)
+
+    def _uncordon(self, event: Event) -> None:
+        if isinstance(event, PoolCordoned):
+            self.later(0.0, self.do_uncordon, 0, 0)
 
     def _until_idle(self, began: float) -> None:
         while not self.core.idle:
@@ -361,7 +369,7 @@ def play(
     before = [getattr(room, name) for room, name in bounds]
     try:
         for room, name in bounds:  # so that turns are seen that have no room for everything
-            setattr(room, name, 2 if air.seed % 4 == 3 else 256)
+            setattr(room, name, 2 if air.small_turns else 256)
         world.play(stimuli_of(air) if given is None else given)
     except Caught as caught:
         return Played(world, caught)

@@ -74,7 +74,7 @@ PRIORITIES = (0, 10, 10, 20, 20, 20, 30, 40)
 
 def stimuli(weather: Weather) -> list[Stimulus]:
     """Return what happens in the run of a seed."""
-    dice = Dice(2 * weather.seed + 1)
+    dice = Dice(3 * weather.seed + 1)
     weights = {what: weight for what, weight, needs in DEEDS if needs in (None, *weather.features)}
     crowd, scales = "crowd" in weather.features, "scaling" in weather.features
     share_of_jobs = dice.one_of((0.5, 0.65, 0.8))

@@ -13,7 +13,7 @@ PLOTTED = 0.6
 
 def stimuli_of(weather: Weather) -> list[Stimulus]:
     """Return every stimulus of a run, in order."""
-    drawn, dice = stimuli(weather), Dice(~weather.seed)
+    drawn, dice = stimuli(weather), Dice(3 * weather.seed + 2)
     number = len(drawn)
     for tell in plots_of(weather):
         if not dice.chance(PLOTTED / len(plots_of(weather)) * 2):

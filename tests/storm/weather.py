@@ -120,11 +120,13 @@ class Weather:
     #: Observers that raise, or interrupt every so many jobs that start.
     raising: bool = False
     meddles: int = 0
+    #: A turn ends after two timers, or two jobs that are ended: what is left is for the next.
+    small_turns: bool = False
 
 
 def weather(seed: int) -> Weather:
     """Return the weather of a seed."""
-    dice = Dice(2 * seed)
+    dice = Dice(3 * seed)
     on = tuple(name for name, share in FEATURES.items() if dice.chance(share))
     bad = "plugins" in on
     breakers = _breakers(dice) if "breaker" in on else ()
@@ -158,6 +160,7 @@ def weather(seed: int) -> Weather:
         extra_pools=dice.below(3) if "operator" in on else 0,
         raising=dice.chance(0.3),
         meddles=dice.one_of((3, 5, 7)) if "meddler" in on else 0,
+        small_turns=dice.chance(0.25),
     )
 
 
