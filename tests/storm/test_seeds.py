@@ -1,0 +1,94 @@
+"""The storm in the suite: some thousand seeds, the proof that equal seeds are equal runs, and that it holds fish."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+import pytest
+from bugs import BUGS, put_back
+from play import play
+from run import storm
+from shrink import shrunk, story
+from weather import weather
+
+pytestmark = pytest.mark.usefixtures("untraced")
+
+#: How many seeds `make test` plays, in parts so that two processes may share them.
+SEEDS, PARTS = 2000, 4
+
+#: Bugs, and how many seeds they take at most.
+CAUGHT_WITHIN = {
+    "a_retry_keeps_its_slot": 50,
+    "a_cancelled_job_stays_in_line": 50,
+    "a_drain_forgets_what_lies_ahead": 400,
+    "a_loan_has_no_meters": 200,
+    "timers_outlive_their_job": 20,
+    "a_loser_is_forgotten": 100,
+    "a_recall_costs_an_attempt": 50,
+    "free_slots_are_counted_twice": 20,
+}
+
+DIGESTS = "from play import play; print([play(seed).digest for seed in range(7000, 7020)])"
+
+
+def seeds(part):
+    """Return the part of a number of seeds."""
+    return range(part * SEEDS // PARTS, (part + 1) * SEEDS // PARTS)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.timeout(300)
+def test_no_seed_breaks_a_law(part):
+    """What no example foresaw (a drain, a retry and a full queue at one moment) loses jobs at night."""
+    done = storm(seeds(part))
+
+    assert [] == [f"make storm SEED={seed}: {caught}" for seed, caught in done.failures]
+    # A mark may be rare; which of all parts are never reached, says `make storm`.
+    assert len(done.marks.missed) <= MISSED_MAX, done.marks.table()
+
+
+#: Marks that a part may miss: those that are reached in less than one of a hundred runs.
+MISSED_MAX = 4
+
+
+def test_one_seed_is_one_run_in_every_process():
+    """A failure that cannot be played again is only a rumour."""
+    digests = set()
+    for salt in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": salt, "PYTHONPATH": str(Path(__file__).parent)}
+        command = [sys.executable, "-c", DIGESTS]
+        answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        digests.add(answer.stdout)
+
+    assert len(digests) == 1
+
+
+def test_observers_that_raise_change_nothing():
+    """I14: whoever listens badly must not cost anybody a job, nor anything else."""
+    for seed in range(8000, 8040):
+        air = attrs.evolve(weather(seed), raising=False)
+
+        assert play(air).digest == play(attrs.evolve(air, raising=True)).digest
+
+
+@pytest.mark.parametrize("name", list(CAUGHT_WITHIN))
+def test_a_known_bug_is_caught(name):
+    """A net without fish in it may be a net with a hole."""
+    with put_back(name):
+        caught = next((seed for seed in range(CAUGHT_WITHIN[name]) if play(seed).caught), None)
+
+    assert caught is not None, BUGS[name][0]
+
+
+def test_a_failure_is_told_as_a_short_story():
+    """Fifty jobs in fifty places are nobody's explanation; the two that matter are."""
+    with put_back("timers_outlive_their_job"):
+        seed = next(seed for seed in range(100) if play(seed).caught)
+        small = shrunk(seed)
+        told = story(small)
+
+    assert len(small.stimuli) <= 3
+    assert "I1: settled job" in told
+    assert "JobSubmitted" in told
