@@ -52,12 +52,19 @@ def put_back(name: str) -> Iterator[None]:
             setattr(owner, attribute, right)
 
 
+def _nothing(*_: Any) -> None:
+    """Do nothing, where something was to be done."""
+
+
 @bug("a job that backs off takes its slot with it")
 def a_retry_keeps_its_slot() -> list[Patch]:
     right = MainPath.refill
 
     def refill(self: Any, slot: Any, now: float) -> Job | None:
-        if any(job.extra and job.extra.history and job.extra.history[-1][2] == slot.worker for job in self.alive()):
+        if any(
+            job.extra and job.extra.history and job.extra.history[-1][2] == slot.worker
+            for job in self.alive()
+        ):
             return None
         return right(self, slot, now)
 
@@ -66,12 +73,12 @@ def a_retry_keeps_its_slot() -> list[Patch]:
 
 @bug("a job that is cancelled stays in its line, and starts later")
 def a_cancelled_job_stays_in_line() -> list[Patch]:
-    return [(KeyLine, "discard", lambda self, job: None)]
+    return [(KeyLine, "discard", _nothing)]
 
 
 @bug("a pool that drains, or is cordoned, does not ask back what lies ahead in it")
 def a_drain_forgets_what_lies_ahead() -> list[Patch]:
-    return [(Capacity, "_empty", lambda self, pool: None)]
+    return [(Capacity, "_empty", _nothing)]
 
 
 @bug("a neighbour that was taken back with a cancelled job waits beside a free slot")
@@ -119,7 +126,7 @@ def timers_outlive_their_job() -> list[Patch]:
 
 @bug("the loser of a hedge is not asked to stop, and its place in the job is kept")
 def a_loser_is_forgotten() -> list[Patch]:
-    return [(Hedging, "drop_hedge", lambda self, job, why: None)]
+    return [(Hedging, "drop_hedge", _nothing)]
 
 
 @bug("an attempt that was taken back is still charged")
@@ -143,5 +150,3 @@ def free_slots_are_counted_twice() -> list[Patch]:
             pool.group.free += len(pool.free)
 
     return [(PoolTable, "move", move)]
-
-

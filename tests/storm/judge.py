@@ -179,7 +179,7 @@ class Judge:
         if state is JobState.EXPIRED:
             limits = [seconds for seconds in (options.queue_timeout, options.deadline) if seconds is not None]
             # Of a job with a delay, the wait begins when that is over: later than this asks for.
-            if not limits or account.settled.time < account.submitted_at and not closed:
+            if not limits or (account.settled.time < account.submitted_at and not closed):
                 self._caught("only limits expire", "expired and has no limit", job.id)
         if state is JobState.CANCELLED and not (job.asked_to_stop or closed or options.key):
             self._caught("only who is asked stops", "was cancelled by nobody", job.id)

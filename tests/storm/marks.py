@@ -39,7 +39,7 @@ class Marks:
     """Counts in how many runs each mark was reached."""
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter({sentence: 0 for sentence in sentences()})
+        self.counts: Counter[str] = Counter(dict.fromkeys(sentences(), 0))
         self._reached: set[str] = set()
 
     def begin(self) -> None:

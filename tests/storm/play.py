@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
@@ -11,8 +12,8 @@ from typing import Any
 import attrs
 from closing import Closing
 from judge import Caught
-from story import stimuli_of
 from stimuli import Spec, Stimulus
+from story import stimuli_of
 from turns import REFUSALS, StormJob, waits_at_door
 from weather import Weather, weather
 
@@ -321,7 +322,9 @@ class World(Closing):
         pools, until = self.core.pools.groups[name].pools, self.now + SETTLES_WITHIN
         while not any(pool.state is PoolState.ACCEPTING for pool in pools):
             if self.next_step() > until:
-                raise Caught("liveness", f"{SETTLES_WITHIN:g} s later group {name} has no pool that takes jobs")
+                raise Caught(
+                    "liveness", f"{SETTLES_WITHIN:g} s later group {name} has no pool that takes jobs"
+                )
             self.step()
 
     def _nothing_is_left(self) -> None:
@@ -366,7 +369,8 @@ def play(
     air = weather(drawn) if isinstance(drawn, int) else drawn
     world = World(air, watch)
     bounds = (core_room, "TIMERS_PER_TURN"), (capacity, "JOBS_PER_TURN"), (shedding, "JOBS_PER_TURN")
-    before = [getattr(room, name) for room, name in bounds]
+    before, silent = [getattr(room, name) for room, name in bounds], logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # what is logged of observers and policies that raise is meant to be
     try:
         for room, name in bounds:  # so that turns are seen that have no room for everything
             setattr(room, name, 2 if air.small_turns else 256)
@@ -374,6 +378,7 @@ def play(
     except Caught as caught:
         return Played(world, caught)
     finally:
+        logging.disable(silent)
         for (room, name), value in zip(bounds, before, strict=True):
             setattr(room, name, value)
     return Played(world, None)

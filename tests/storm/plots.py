@@ -69,7 +69,9 @@ def a_call_gets_stuck(dice: Dice, weather: Weather) -> Iterator[Scene]:
                 asked="ignores",
             ),
         )
-    what = dice.one_of(("cordon", "cordon", "drain", "block_loop", "close" if "close" in weather.features else "drain"))
+    what = dice.one_of(
+        ("cordon", "cordon", "drain", "block_loop", "close" if "close" in weather.features else "drain")
+    )
     given: dict[str, tuple[Any, ...]] = {"close": (2.0, 0.5), "block_loop": (0, 1.0)}
     for number in range(3):
         yield 0.0, what, given.get(what, (number,))
@@ -91,7 +93,11 @@ def a_hedge_in_trouble(dice: Dice, weather: Weather) -> Iterator[Scene]:
         )
     yield 0.125, "add_pool", (0, 0.0)
     for number in range(2):
-        yield dice.one_of((0.125, 0.5, 1.0)), dice.one_of(("drain", "interrupt", "kill_worker")), (-1 - number,)
+        yield (
+            dice.one_of((0.125, 0.5, 1.0)),
+            dice.one_of(("drain", "interrupt", "kill_worker")),
+            (-1 - number,),
+        )
 
 
 @plot("clock")

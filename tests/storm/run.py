@@ -8,7 +8,6 @@ Ends with 0 when no law was broken and every coverage mark was reached, else wit
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 import time
 
@@ -52,17 +51,12 @@ class Storm:
 
 
 def storm(seeds: range, *, tell: bool = False) -> Storm:
-    """Play many seeds, without the log lines that they are meant to cause."""
+    """Play many seeds."""
     all_of_it, began = Storm(), time.monotonic()
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        for seed in seeds:
-            all_of_it.play(seed)
-            if tell and (all_of_it.seeds % 100 == 0 or all_of_it.seeds == len(seeds)):
-                _progress(all_of_it, len(seeds), time.monotonic() - began)
-    finally:
-        logging.disable(before)
+    for seed in seeds:
+        all_of_it.play(seed)
+        if tell and (all_of_it.seeds % 100 == 0 or all_of_it.seeds == len(seeds)):
+            _progress(all_of_it, len(seeds), time.monotonic() - began)
     return all_of_it
 
 
@@ -79,7 +73,9 @@ def _progress(done: Storm, total: int, seconds: float) -> None:
 
 def _tell(done: Storm) -> None:
     print("\nRuns in which each mark was reached:\n" + done.marks.table())
-    print(f"\nThe longest that anything took to settle after the faults had stopped: {done.longest:g} virtual s")
+    print(
+        f"\nThe longest that anything took to settle after the faults had stopped: {done.longest:g} virtual s"
+    )
     for sentence in done.missed:
         print(f"\nNever reached: {sentence}")
     for seed, caught in done.failures[:TOLD]:
@@ -89,7 +85,6 @@ def _tell(done: Storm) -> None:
 
 
 def _tell_story(seed: int) -> bool:
-    logging.disable(logging.CRITICAL)
     small = shrunk(seed)
     if small is None:
         print(f"Seed {seed} breaks no law.")

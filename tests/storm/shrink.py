@@ -100,9 +100,7 @@ def _calm_down(small: Shrunk) -> None:
     calm = Weather(seed=0, features=(), groups=())
     for field in attrs.fields(Weather):
         if field.name not in ("seed", "features", "groups"):
-            small.still(
-                attrs.evolve(small.weather, **{field.name: getattr(calm, field.name)}), small.stimuli
-            )
+            small.still(attrs.evolve(small.weather, **{field.name: getattr(calm, field.name)}), small.stimuli)
     for place in range(len(small.weather.groups) - 1, -1, -1):
         groups = small.weather.groups
         if len(groups) > 1:

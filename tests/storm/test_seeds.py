@@ -30,7 +30,7 @@ CAUGHT_WITHIN = {
     "free_slots_are_counted_twice": 20,
 }
 
-DIGESTS = "from play import play; print([play(seed).digest for seed in range(7000, 7020)])"
+DIGESTS = "from play import play; print([play(seed).digest for seed in range(7000, 7008)])"
 
 
 def seeds(part):
@@ -67,7 +67,7 @@ def test_one_seed_is_one_run_in_every_process():
 
 def test_observers_that_raise_change_nothing():
     """I14: whoever listens badly must not cost anybody a job, nor anything else."""
-    for seed in range(8000, 8040):
+    for seed in range(8000, 8012):
         air = attrs.evolve(weather(seed), raising=False)
 
         assert play(air).digest == play(attrs.evolve(air, raising=True)).digest

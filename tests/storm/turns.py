@@ -42,7 +42,16 @@ Entry = tuple[float, int, bool, Callable[..., object], tuple[Any, ...]]
 class StormJob(Job):
     """A job that knows what is to become of its attempts."""
 
-    __slots__ = ("asked_to_stop", "hedged", "joined", "policies", "refused", "serial", "spec", "times_settled")
+    __slots__ = (
+        "asked_to_stop",
+        "hedged",
+        "joined",
+        "policies",
+        "refused",
+        "serial",
+        "spec",
+        "times_settled",
+    )
 
     def __init__(self, options: JobOptions, line: Line, serial: int, spec: Spec) -> None:
         super().__init__(options, line)
@@ -170,7 +179,9 @@ class Turns:
         if self.steps % 8:
             alive = sum(1 for _ in core.alive())
             if alive + core.ledger.settled != core.ledger.submitted:
-                raise InvariantBroken(f"I2: {core.ledger.submitted} ≠ {alive} alive + {core.ledger.settled} settled")
+                raise InvariantBroken(
+                    f"I2: {core.ledger.submitted} ≠ {alive} alive + {core.ledger.settled} settled"
+                )
         else:
             i2_ledger(core)
 

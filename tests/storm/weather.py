@@ -65,6 +65,8 @@ FEATURES = {
 }
 
 
+BLOCK, STRICT = Block(), StrictPriority()
+
 #: Seconds that pools take to start, None for one that fails; without scaling, and with it.
 START_UPS = ((0.0, 0.0, 0.25, 1.0, None), (0.0, 0.0, 0.125, 0.25, None))
 
@@ -103,8 +105,8 @@ class Weather:
     features: tuple[str, ...]
     groups: tuple[PoolGroup, ...]
     capacity: int = 1000
-    admission: Any = Block()
-    ordering: Any = StrictPriority()
+    admission: Any = BLOCK
+    ordering: Any = STRICT
     routing: Any = None
     limits: tuple[Limit, ...] = ()
     breakers: tuple[CircuitBreaker, ...] = ()

@@ -5,7 +5,9 @@ import pytest
 from policies import CircuitBreaker, FixedBackoff
 
 
-@pytest.mark.parametrize("options", [{"delay": 1.0}, {"retry": FixedBackoff(delay=1.0)}], ids=["delay", "backoff"])
+@pytest.mark.parametrize(
+    "options", [{"delay": 1.0}, {"retry": FixedBackoff(delay=1.0)}], ids=["delay", "backoff"]
+)
 def test_a_job_whose_deadline_is_over_as_well_does_not_start(by_hand, options):
     """After the machine had slept, a call ran for a job that was already too late, and kept its slot busy."""
     hand = by_hand()
@@ -36,4 +38,6 @@ def test_what_is_overdue_is_no_later_than_what_fails_fast(by_hand, monkeypatch):
     while hand.core.next_deadline() <= hand.now:
         hand.advance(0.0)
 
-    assert ["fails", "waits", "waits too", "first", "second", "third"] == sorted(hand.settled, key=list(hand.jobs).index)
+    assert ["fails", "waits", "waits too", "first", "second", "third"] == sorted(
+        hand.settled, key=list(hand.jobs).index
+    )
