@@ -43,6 +43,7 @@ def _job(tag: str = "io", **more: Any) -> tuple[Spec]:
 @plot("processes")
 def something_lies_ahead(dice: Dice, weather: Weather) -> Iterator[Scene]:
     """Short jobs fill the processes; then their pool is shut, breaks, or something more urgent comes."""
+    yield 0.0, "add_pool", (1, 0.0)
     for _ in range(10):
         limits = {"deadline": dice.one_of((0.3, 0.5, 0.75))} if dice.chance(0.3) else {}
         yield 0.0, "submit", _job("cpu", options={"priority": 20, **limits}, runs=(0.25,))

@@ -15,8 +15,8 @@ from weather import weather
 
 pytestmark = pytest.mark.usefixtures("untraced")
 
-#: How many seeds `make test` plays, in parts so that two processes may share them.
-SEEDS, PARTS = 2000, 4
+#: How many seeds `make test` plays: about thirty seconds of one core.
+SEEDS = 2000
 
 #: Bugs, and how many seeds they take at most.
 CAUGHT_WITHIN = {
@@ -33,24 +33,13 @@ CAUGHT_WITHIN = {
 DIGESTS = "from play import play; print([play(seed).digest for seed in range(7000, 7008)])"
 
 
-def seeds(part):
-    """Return the part of a number of seeds."""
-    return range(part * SEEDS // PARTS, (part + 1) * SEEDS // PARTS)
-
-
-@pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.timeout(300)
-def test_no_seed_breaks_a_law(part):
+@pytest.mark.timeout(1200)  # seconds of a machine on which much else runs
+def test_no_seed_breaks_a_law_and_every_mark_is_reached():
     """What no example foresaw (a drain, a retry and a full queue at one moment) loses jobs at night."""
-    done = storm(seeds(part))
+    done = storm(range(SEEDS))
 
     assert [] == [f"make storm SEED={seed}: {caught}" for seed, caught in done.failures]
-    # A mark may be rare; which of all parts are never reached, says `make storm`.
-    assert len(done.marks.missed) <= MISSED_MAX, done.marks.table()
-
-
-#: Marks that a part may miss: those that are reached in less than one of a hundred runs.
-MISSED_MAX = 4
+    assert [] == done.missed
 
 
 def test_one_seed_is_one_run_in_every_process():

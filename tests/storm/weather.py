@@ -190,7 +190,7 @@ def _group(
     least = dice.one_of((1, 1, 2))
     most, scaling = dice.one_of((None, None, least)), None
     if "scaling" in on and (name == "io" or dice.chance(0.5)):
-        least, most = 1, dice.one_of((2, 3, 6))
+        least, most = 1, dice.one_of((3, 6))
         scaling = QueueDelay(target=0.1) if dice.chance(0.2) else _moods(dice, most)
     return PoolGroup(
         name,
@@ -209,7 +209,8 @@ def _group(
 
 def _moods(dice: Dice, most: int) -> Moods:
     moods: list[int | str] = [1, 1, 2, 3, most, most + 2, "raise", "lie", "nonsense", "slow"]
-    script: list[tuple[float, int | str]] = [(0.0, most), (0.5, 1), (9.0, most), (9.5, 1), (13.0, most)]
+    script: list[tuple[float, int | str]] = [(0.0, most), (0.5, 1), (7.5, dice.one_of(("raise", "lie")))]
+    script += [(8.0, 1), (9.0, most), (9.5, 1), (13.0, most)]
     while script[-1][0] < 30.0:
         script.append((script[-1][0] + dice.one_of((1.0, 4.0, 6.0)), dice.one_of(moods)))
     return Moods(tuple(script))
