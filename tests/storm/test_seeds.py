@@ -15,8 +15,8 @@ from weather import weather
 
 pytestmark = pytest.mark.usefixtures("untraced")
 
-#: How many seeds `make test` plays: about thirty seconds of one core.
-SEEDS = 2000
+#: How many seeds `make test` plays: some thirty seconds of one core.
+SEEDS = 1500
 
 #: Bugs, and how many seeds they take at most.
 CAUGHT_WITHIN = {
