@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from play import World
-
 from scheduler._core.ahead import Ahead
 from scheduler._core.capacity import Capacity
 from scheduler._core.duplicates import Duplicates
@@ -79,17 +77,6 @@ def a_cancelled_job_stays_in_line() -> list[Patch]:
 @bug("a pool that drains, or is cordoned, does not ask back what lies ahead in it")
 def a_drain_forgets_what_lies_ahead() -> list[Patch]:
     return [(Capacity, "_empty", _nothing)]
-
-
-@bug("a neighbour that was taken back with a cancelled job waits beside a free slot")
-def nobody_dispatches_what_was_fetched() -> list[Patch]:
-    def fetched(self: Any, jobs: Any, act: Any) -> Any:
-        for job in jobs:
-            if job.lies_ahead:
-                self.take_back(job.slot)
-        return act()
-
-    return [(World, "_fetched", fetched)]
 
 
 @bug("explain() of a job that may borrow a slot raises AttributeError")

@@ -109,6 +109,8 @@ def everybody_oversleeps(dice: Dice, weather: Weather) -> Iterator[Scene]:
     for _ in range(8):
         limit = dice.one_of(("deadline", "queue_timeout", "deadline", "delay"))
         options = {"priority": dice.one_of((10, 30)), limit: dice.one_of((1.0, 2.0))}
+        if limit == "delay":
+            options["deadline"] = options["delay"] + 0.5
         yield 0.0, "submit", _job(tag, options=options, runs=(1.0,), fates=fates)
     yield dice.one_of((0.5, 1.25)), "clock_step", (dice.one_of((2.0, 8.0)), dice.chance(0.5))
 
