@@ -3,6 +3,8 @@
 PYTHON ?= python3
 FOLDER ?=
 ARGS ?=
+SEED ?=
+SEEDS ?= 10000
 JOBS ?= 2
 
 VENV := .venv
@@ -14,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test lint format types contracts unit docs bench stress conformance others everywhere wheel-check clean
+.PHONY: help venv demo test lint format types contracts unit docs bench stress storm conformance others everywhere wheel-check clean
 
 help: ## List these commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +58,9 @@ bench: $(READY) ## Each figure beside the peer's, from the same run.
 stress: $(READY) ## The slow, seeded tests, and the model tests with other examples each time: minutes.
 	$(BIN)/python -m pytest -m slow $(ARGS)
 	EXAMPLES=500 $(BIN)/python -m pytest -q tests/model $(ARGS)
+
+storm: $(READY) ## Whole runs of the core, each made by one seed: make storm [SEEDS=10000 or 5000:6000] [SEED=17].
+	$(BIN)/python tests/storm/run.py $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 conformance: $(READY) ## CPython's own Executor tests, on every interpreter here that has them.
 	$(BIN)/python .ci/each_python.py tests/conformance/run.py $(ARGS)

@@ -143,8 +143,11 @@ class Desk(Turns):
         """Cancel the job unless it runs."""
 
         def cancel(now: float) -> bool:
-            self.fetch(handle, now)
-            return self.core.cancel(handle, now, CancelledError())
+            fetched = self.fetch(handle, now)
+            done = self.core.cancel(handle, now, CancelledError())
+            if fetched:
+                self.core.dispatch(now)
+            return done
 
         return self.turn(cancel)
 
@@ -152,16 +155,24 @@ class Desk(Turns):
         """Ask the job to stop."""
 
         def interrupt(now: float) -> bool:
-            self.fetch(handle, now)
-            return self.core.interrupt(handle, reason, now)
+            fetched = self.fetch(handle, now)
+            done = self.core.interrupt(handle, reason, now)
+            if fetched:
+                self.core.dispatch(now)
+            return done
 
         return self.turn(interrupt)
 
-    def fetch(self, handle: Any, now: float) -> None:
-        """Take a job back that lies ahead at a worker, if it can be had. Inside a turn."""
+    def fetch(self, handle: Any, now: float) -> bool:
+        """Take a job back that lies ahead at a worker, if it can be had; return whether one was asked. Inside a turn.
+
+        Its neighbours come back too, and are to be dispatched once the job itself is out of the way.
+        """
         slot = handle.slot
         if handle.lies_ahead and isinstance(slot, Slot):
             self.take_back(slot, now)
+            return True
+        return False
 
     def history(self, handle: JobHandle[Any]) -> tuple[Attempt, ...]:
         """Return the job's attempts, oldest first."""

@@ -14,6 +14,7 @@ from typing import Any
 from policies.contracts import Admission
 
 from ._core.pool_table import Slot
+from ._errors import SchedulerError
 from ._handle import JobHandle
 from ._opening import Opening
 
@@ -45,10 +46,18 @@ class Keyed(Opening):
         living: list[JobHandle[Any]] = []
 
         def take(job: JobHandle[Any], now: float) -> Slot | Admission | None:
+            fetched = False
             if job.options.on_conflict == "replace":
                 for other in self.core.keys.of(job.options.key):
-                    self.fetch(other, now)
-            answer = self.core.submit_keyed(job, now)
+                    fetched = self.fetch(other, now) or fetched
+            try:
+                answer = self.core.submit_keyed(job, now)
+            except SchedulerError:
+                if fetched:
+                    self.core.dispatch(now)
+                raise
+            if fetched:
+                self.core.dispatch(now)
             if not isinstance(answer, JobHandle):
                 return answer  # type: ignore[return-value]
             if not answer.id:

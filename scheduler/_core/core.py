@@ -76,7 +76,7 @@ class Core(Duplicates):
         when = min(self.timers.next_deadline(), self.next_look(), self.next_stuck(), self.next_shed())
         if self.lots.limits:
             if self.lots.failing:
-                return self.now
+                return min(when, self.now)
             when = min(when, self.lots.next_token())
             if self.gate.door:
                 when = min(when, self.next_at_door())

@@ -18,7 +18,7 @@ from .._errors import DuplicateJob, JobInterrupted
 from .ahead import Ahead
 from .job import Job
 from .pool_table import Slot
-from .states import CANCELLED, DELAYED, RUNNING, WAITING
+from .states import CANCELLED, DELAYED, EXPIRED, RUNNING, WAITING
 from .timers import DELAY, TimerKind
 
 
@@ -111,7 +111,10 @@ class Duplicates(Ahead):
             self.arm(since + options.queue_timeout, TimerKind.QUEUE_TIMEOUT, job)
 
     def come_due(self, job: Job, kind: TimerKind, now: float) -> None:
-        """Let a job start or wait whose delay or backoff is over."""
+        """Let a job start or wait whose delay or backoff is over; one whose deadline is over too must not start."""
+        if job.options.deadline is not None and job.submitted_at + job.options.deadline <= now:
+            self.settle(job, EXPIRED, self.expired(job), now)
+            return
         delayed = kind is DELAY
         if delayed:
             if self.keys.before(job) is not None:

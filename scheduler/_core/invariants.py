@@ -112,7 +112,9 @@ def i6_still_pools(core: Core) -> None:
         for slot in pool.all_slots:
             _require(slot.overdue or not slot.stuck, "I6", f"{slot.worker} is stuck in nothing")
         quarantined = pool.state is PoolState.QUARANTINED
-        _require(pool.stuck > 0 or not quarantined, "I6", f"{pool.pool_id} is quarantined for nothing")
+        # A slot whose call has just returned is held until its callbacks have run; only then the pool is released.
+        cause = pool.stuck > 0 or any(slot.held for slot in pool.all_slots)
+        _require(cause or not quarantined, "I6", f"{pool.pool_id} is quarantined for nothing")
         taken_back = pool.released and pool.state is not PoolState.DRAINING
         _require(not taken_back, "I6", f"{pool.pool_id} is {pool.state.name} and may be taken back")
 
@@ -209,6 +211,8 @@ def i11_capacity(core: Core) -> None:
 
 def i16_limits(core: Core) -> None:
     """No limit is held by more than it allows; who is parked at one waits for room there, or behind somebody who has it."""
+    if not core.lots.limits and not core.lots.bundles:
+        return
     held: Counter[LimitRecord] = Counter()
     for slot in (*(slot for pool in core.pools for slot in pool.all_slots), *core.caller_slots):
         for job in (slot.job, *slot.ahead):

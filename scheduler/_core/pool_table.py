@@ -297,6 +297,11 @@ class Loan:
         return self.group.pools
 
     @property
+    def meters(self) -> defaultdict[int, Meter]:
+        """As of the group: what is borrowed is counted where it runs."""
+        return self.group.meters
+
+    @property
     def grows(self) -> bool:
         """Whether the lender opens pools by itself, and one more may be."""
         return self.group.grows

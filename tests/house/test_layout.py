@@ -13,6 +13,7 @@ KINDS_OF_PROOF = {
     "contract",
     "threads",
     "stress",
+    "storm",
     "typing",
     "prose",
     "house",

@@ -320,3 +320,21 @@ def test_mending_quarantines_whom_a_torn_turn_only_marked(hang):
     hand.take()
 
     assert {"io-1": "QUARANTINED", "io-2": "STARTING"} == states(hand)
+
+
+def test_a_stuck_call_whose_callbacks_run_still_holds_its_quarantine(hang):
+    """With check_invariants=True a done-callback of a job that had been stuck was told that I6 is broken."""
+    hand = hang(slots=1)
+    hand.submit("hangs", run_timeout=1.0)
+    hand.advance(1.0)
+    hand.advance(2.0)
+    slot = hand.calls["hangs", 1]
+    hand.core.finish(slot, None, None, hand.now)
+    slot.held = True
+    hand.take()
+    held = states(hand)["io-1"]
+    slot.held = False
+    hand.core.refill(slot, hand.now)
+    hand.take()
+
+    assert ("QUARANTINED", ["io-1"]) == (held, hand.stopped)

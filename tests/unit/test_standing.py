@@ -93,3 +93,16 @@ def test_who_stands_at_the_door_is_told_so(by_hand):
         hand.submit(name)
 
     assert "stands at the door: the front queue holds capacity=1 jobs" in str(told(hand, "outside"))
+
+
+def test_a_job_that_may_borrow_a_slot_can_be_asked_about(by_hand, group):
+    """explain() raised AttributeError for whoever waits for a slot that is only lent."""
+    hand = by_hand(group("io"), group("fast", slots=2, reserve_for=10, keep=0))
+    for name, priority in (("first", 20), ("urgent", 0), ("borrows", 20), ("waits", 20)):
+        hand.submit(name, priority=priority)
+        hand.advance(1.0)
+    hand.finish("urgent")
+    hand.submit("urgent again", priority=0)
+    hand.submit("asked", priority=20)
+
+    assert told(hand, "asked").estimate is not None
