@@ -106,7 +106,10 @@ class Turns(ABC):
         Called by whoever was interrupted and, should that have no stack left for it, by whoever comes next.
         """
         while self.debts:
-            debt = self.debts.pop()
+            try:
+                debt = self.debts.pop()
+            except IndexError:  # another thread came between the look and this, and pays it
+                return
             try:
                 self._pay(*debt)
             except BaseException:

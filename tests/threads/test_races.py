@@ -184,6 +184,21 @@ def test_as_completed_yields_a_job_once_that_settled_as_it_began(settled_but_unt
     assert [second] == list(completed)
 
 
+class _PaidElsewhere(list):
+    """A list that another thread empties between the look at it and the taking."""
+
+    def __bool__(self):
+        return True
+
+
+def test_a_debt_that_another_thread_pays_first_costs_no_outcome(open_scheduler):
+    """A worker that saw a refused submit's debt and found it paid raised IndexError, and its job never settled."""
+    s = open_scheduler(1)
+    s._driver.debts = _PaidElsewhere()
+
+    assert 5 == s.submit(int, 5).result(20)
+
+
 @pytest.mark.parametrize("moment", ["before_acquire", "after_release"])
 def test_a_pool_drained_while_its_worker_refills_loses_no_job(
     lying_locks, open_scheduler, gates, in_thread, moment
