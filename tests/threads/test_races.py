@@ -184,6 +184,24 @@ def test_as_completed_yields_a_job_once_that_settled_as_it_began(settled_but_unt
     assert [second] == list(completed)
 
 
+def test_a_job_that_a_closing_gives_up_before_its_pool_has_it_raises_nothing_at_submit(
+    lying_locks, open_scheduler, in_thread
+):
+    """The submitter was told that a pool takes no more calls, of a job that was admitted and is in the report."""
+    s = open_scheduler(1)
+    s.submit(int).result(20)
+    reports = []
+
+    def close():
+        reports.append(in_thread(lambda: s.close(finish_within=0, cancel_within=0)).result())
+
+    lying_locks[0].hooks["after_release"] = on_main_thread_only(once(close))
+    handle = s.submit(int)
+
+    assert handle.done()
+    assert [handle.id] == [job.job_id for job in reports[0].unfinished]
+
+
 class _PaidElsewhere(list):
     """A list that another thread empties between the look at it and the taking."""
 
