@@ -4,6 +4,8 @@ PYTHON ?= python3
 FOLDER ?=
 ARGS ?=
 JOBS ?= 2
+SEEDS ?= 2000
+FIRST_SEED ?= 1
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test lint format types contracts unit docs bench stress conformance others everywhere wheel-check clean
+.PHONY: help venv demo test lint format types contracts unit docs bench stress interleave conformance others everywhere wheel-check clean
 
 help: ## List these commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +58,9 @@ bench: $(READY) ## Each figure beside the peer's, from the same run.
 stress: $(READY) ## The slow, seeded tests, and the model tests with other examples each time: minutes.
 	$(BIN)/python -m pytest -m slow $(ARGS)
 	EXAMPLES=500 $(BIN)/python -m pytest -q tests/model $(ARGS)
+
+interleave: $(READY) ## Many schedules of each race, line by line: make interleave [SEEDS=2000] [FIRST_SEED=1] [ARGS="-k door"].
+	SEEDS=$(SEEDS) FIRST_SEED=$(FIRST_SEED) $(BIN)/python -m pytest -q tests/interleavings -m "slow or not slow" --timeout 3600 $(ARGS)
 
 conformance: $(READY) ## CPython's own Executor tests, on every interpreter here that has them.
 	$(BIN)/python .ci/each_python.py tests/conformance/run.py $(ARGS)
