@@ -4,8 +4,9 @@ PYTHON ?= python3
 FOLDER ?=
 ARGS ?=
 SEED ?=
-SEEDS ?= 10000
+SEEDS ?=
 JOBS ?= 2
+FIRST_SEED ?= 1
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test lint format types contracts unit docs bench stress storm conformance others everywhere wheel-check clean
+.PHONY: help venv demo test lint format types contracts unit docs bench stress storm interleave conformance others everywhere wheel-check clean
 
 help: ## List these commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -60,7 +61,10 @@ stress: $(READY) ## The slow, seeded tests, and the model tests with other examp
 	EXAMPLES=500 $(BIN)/python -m pytest -q tests/model $(ARGS)
 
 storm: $(READY) ## Whole runs of the core, each made by one seed: make storm [SEEDS=10000 or 5000:6000] [SEED=17].
-	$(BIN)/python tests/storm/run.py $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+	$(BIN)/python tests/storm/run.py $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),10000))
+
+interleave: $(READY) ## Many schedules of each race, line by line: make interleave [SEEDS=2000] [FIRST_SEED=1] [ARGS="-k door"].
+	SEEDS=$(or $(SEEDS),2000) FIRST_SEED=$(FIRST_SEED) $(BIN)/python -m pytest -q tests/interleavings -m "slow or not slow" --timeout 3600 $(ARGS)
 
 conformance: $(READY) ## CPython's own Executor tests, on every interpreter here that has them.
 	$(BIN)/python .ci/each_python.py tests/conformance/run.py $(ARGS)

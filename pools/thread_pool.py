@@ -93,7 +93,10 @@ class _Threads:
             self._hire(slot, call)
             return
         worker.call = call
-        worker.parked.release()
+        try:
+            worker.parked.release()
+        except RuntimeError:  # it was drained since the look, which happens to calls that were given up
+            raise PoolStopped(f"pool {self._pool_id} takes no more calls") from None
 
     def holds(self, slot: int, call: Call) -> bool:
         """Whether `call` was handed to the slot's worker and has not returned yet."""
@@ -163,7 +166,7 @@ class _Threads:
                     _log.exception("worker %s/%d could not deliver an outcome", self._pool_id, slot + 1)
                     call = None
                 del value, failure
-            if self._draining:
+            if self._draining and worker.call is None:  # else one was accepted before the drain
                 return
             if self._unstaffed:
                 self._staff()

@@ -27,7 +27,7 @@ from ._core.standing import Standing
 from ._core.states import CANCELLED, RUNNING, SUCCEEDED, WAITING
 from ._current import inside, local
 from ._relay import Relay
-from ._watching import Unretrieved, Watcher
+from ._watching import Late, Unretrieved, Watcher
 
 T = TypeVar("T")
 
@@ -231,6 +231,8 @@ class JobHandle(Job, Future[T]):
         def _waiters(self) -> list[Any]:
             if self.watchers is None:
                 self.watchers = []
+            if self.state.settled and type(self.watchers) is list:
+                self.watchers = Late(self.watchers)
             if local.slot is not None or self.driver.forked:
                 self.driver.watched_from_outside(self)
             return self.watchers
@@ -326,7 +328,7 @@ class JobHandle(Job, Future[T]):
         watchers = self.watchers
         if watchers:
             heralds = self.driver.heralds
-            for watcher in tuple(watchers):
+            for watcher in watchers.due if type(watchers) is Late else tuple(watchers):
                 if type(watcher) is Watcher:
                     watcher.wake()
                 else:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from threading import RLock
 from typing import Any, TypeVar
 
-from pools.contract import PoolRecipe
+from pools.contract import PoolRecipe, PoolStopped
 
 from ._alarm import Alarm
 from ._clock import Clock, VirtualClock
@@ -106,7 +106,10 @@ class Turns(ABC):
         Called by whoever was interrupted and, should that have no stack left for it, by whoever comes next.
         """
         while self.debts:
-            debt = self.debts.pop()
+            try:
+                debt = self.debts.pop()
+            except IndexError:  # another thread came between the look and this, and pays it
+                return
             try:
                 self._pay(*debt)
             except BaseException:
@@ -244,7 +247,12 @@ class Turns(ABC):
     def begin(self, slot: Slot, job: Any) -> None:
         """Hand the job of a slot that was just bound to its pool, and come back to the job that called, if any."""
         outer = local.slot
-        slot.pool.runner.run(slot.index, job)
+        try:
+            slot.pool.runner.run(slot.index, job)
+        except PoolStopped:
+            if not job.state.settled:
+                raise
+            # Else a closing gave the job up, and stopped its pool, before this thread came to hand it over.
         local.slot = outer
 
     def _stop(self, slot: Slot, attempt: int) -> None:

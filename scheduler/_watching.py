@@ -28,6 +28,23 @@ class Watcher:
             pass
 
 
+class Late(list[Any]):
+    """The watchers of a handle that had settled when one of them came: that one has seen it, and is not told again.
+
+    The race: (1) a job settles under the lock; (2) `concurrent.futures.wait` looks under the lock, counts it as
+    done, and puts its watcher here; (3) whoever settled it tells the watchers, without the lock. Told of this job as
+    well, `wait` would return early and `as_completed` raise KeyError. So at (2) the list is replaced by one that
+    knows who came before; (3) finds the list of before, or that.
+    """
+
+    __slots__ = ("due",)
+
+    def __init__(self, watchers: list[Any]) -> None:
+        super().__init__(watchers)
+        #: Who came before it settled.
+        self.due = tuple(watchers)
+
+
 def herald(news: tuple[Any, Any]) -> None:
     """Tell somebody who waits through `concurrent.futures` that a handle has settled."""
     watcher, handle = news

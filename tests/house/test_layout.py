@@ -12,6 +12,7 @@ KINDS_OF_PROOF = {
     "simulation",
     "contract",
     "threads",
+    "interleavings",
     "stress",
     "storm",
     "typing",

@@ -124,6 +124,99 @@ def test_a_callback_that_is_added_while_the_job_settles_is_called_once(lying_loc
     assert [handle] == calls
 
 
+@pytest.fixture
+def settled_but_untold(lying_locks, open_scheduler, gates, in_thread, eventually):
+    """Hold a worker after its job has settled and before it tells who waits for that; a second job runs on.
+
+    Returns both handles, and functions: one lets the worker on and returns when it has told, one ends the second job.
+    """
+    s = open_scheduler(2)
+    first_gate, second_gate, untold = gates(), gates(), gates()
+    first, second = s.submit(first_gate.stop_here), s.submit(second_gate.stop_here)
+    first_gate.await_arrival()
+    second_gate.await_arrival()
+    waits = in_thread(concurrent.futures.wait, [first])
+    eventually(lambda: first.watchers, "somebody to be told")
+    lying_locks[0].hooks["after_release"] = on_thread("-1/1", once(untold.stop_here))
+    first_gate.open()
+    untold.await_arrival()
+    assert first.done()
+
+    def tell():
+        untold.open()
+        s.submit(int).result(20)  # the same worker runs it, after it has told
+
+    yield first, second, tell, second_gate.open
+    untold.open()
+    waits.result()
+
+
+def test_wait_does_not_take_a_job_that_settled_as_it_began_for_another(
+    settled_but_untold, in_thread, eventually
+):
+    """The job was done when `wait` counted; to be told of it then looked like the end of the other one."""
+    first, second, tell, finish = settled_but_untold
+    waits = in_thread(concurrent.futures.wait, [first, second])
+    eventually(lambda: second.watchers, "the wait")
+    tell()
+    assert not any(waiter.event.is_set() for waiter in tuple(second.watchers)), (
+        "it was told of another job's end"
+    )
+    finish()
+
+    assert {first, second} == waits.result().done
+
+
+def test_as_completed_yields_a_job_once_that_settled_as_it_began(settled_but_untold, lying_locks):
+    """To be told of a job that it had found done made it raise KeyError in the user's loop."""
+    first, second, tell, finish = settled_but_untold
+
+    def tell_between():
+        if second.watchers:  # it has looked, and not yet yielded
+            del lying_locks[0].hooks["before_acquire"]
+            tell()
+
+    lying_locks[0].hooks["before_acquire"] = on_main_thread_only(tell_between)
+    completed = concurrent.futures.as_completed([first, second])
+
+    assert first is next(completed)
+    finish()
+    assert [second] == list(completed)
+
+
+def test_a_job_that_a_closing_gives_up_before_its_pool_has_it_raises_nothing_at_submit(
+    lying_locks, open_scheduler, in_thread
+):
+    """The submitter was told that a pool takes no more calls, of a job that was admitted and is in the report."""
+    s = open_scheduler(1)
+    s.submit(int).result(20)
+    reports = []
+
+    def close():
+        reports.append(in_thread(lambda: s.close(finish_within=0, cancel_within=0)).result())
+
+    lying_locks[0].hooks["after_release"] = on_main_thread_only(once(close))
+    handle = s.submit(int)
+
+    assert handle.done()
+    assert [handle.id] == [job.job_id for job in reports[0].unfinished]
+
+
+class _PaidElsewhere(list):
+    """A list that another thread empties between the look at it and the taking."""
+
+    def __bool__(self):
+        return True
+
+
+def test_a_debt_that_another_thread_pays_first_costs_no_outcome(open_scheduler):
+    """A worker that saw a refused submit's debt and found it paid raised IndexError, and its job never settled."""
+    s = open_scheduler(1)
+    s._driver.debts = _PaidElsewhere()
+
+    assert 5 == s.submit(int, 5).result(20)
+
+
 @pytest.mark.parametrize("moment", ["before_acquire", "after_release"])
 def test_a_pool_drained_while_its_worker_refills_loses_no_job(
     lying_locks, open_scheduler, gates, in_thread, moment
