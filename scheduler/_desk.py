@@ -14,7 +14,6 @@ from concurrent.futures import CancelledError
 from threading import RLock
 from typing import Any
 
-from ._assembly import line_for
 from ._core import events
 from ._core.deadlock import is_stuck
 from ._core.job import Attempt, JobOptions
@@ -204,7 +203,7 @@ class Desk(Turns):
     def line_for(self, options: JobOptions, *, coroutine: bool) -> Any:
         """Return the line of jobs like this, or None when no group may take them."""
         self.judging = self.judging or options.judges
-        return self.turn(lambda _now: line_for(self.core, options, coroutine=coroutine))
+        return self.turn(lambda _now: self.core.line_for(options, coroutine=coroutine))
 
     def wait_drained(self, pool: PoolRecord, timeout: float | None) -> tuple[bool, tuple[int, ...]]:
         """Wait until a draining pool has stopped; return whether it has, and what still runs there."""
