@@ -25,6 +25,7 @@ from ._errors import SchedulerError, WouldDeadlock
 from ._handle import JobHandle
 from ._linger import LINGER, linger
 from ._observers import Observer
+from ._recording import RecordingCore
 from ._turn import Turns, reentered
 from ._watching import Watcher
 
@@ -316,8 +317,10 @@ class Desk(Turns):
         )
 
     def stop_alarm(self) -> None:
-        """Ring no more."""
+        """Ring no more, and end the recording if there is one: the scheduler has closed."""
         self._alarm.stop(timeout=1.0)
+        if isinstance(self.core, RecordingCore):
+            self.turn(self.core.end_recording)
 
 
 def go_on(inside: Slot) -> None:

@@ -40,7 +40,7 @@ __all__ = ["SimulatedFailure", "SimulatedJob", "Simulator"]
 #: At one moment, what ends comes before what is decided, and that before what arrives.
 _FINISH, _ACTION, _ARRIVAL = 0, 1, 2
 #: What only a real scheduler has: the same file serves both.
-_ONLY_REAL = ("check_invariants", "clock", "dead_letters", "name")
+_ONLY_REAL = ("check_invariants", "clock", "dead_letters", "name", "record", "record_bytes_max")
 
 
 class Simulator:
