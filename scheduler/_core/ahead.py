@@ -218,3 +218,5 @@ class Ahead(Shedding):
                     pool.group.free -= 1
             slot.down = True
             pool.down += 1
+            if pool.group.ranking is not None:
+                pool.group.ranking.stale = True
