@@ -23,6 +23,7 @@ from ._core.job import Job, JobOptions, Line
 from ._core.pool_table import PoolRecord, Slot
 from ._notes import Notes
 from ._noting import NotingCore
+from ._plain import place_of
 from ._tape import shortened, text
 
 
@@ -63,7 +64,7 @@ def _entry(kind: str, say: Callable[..., tuple[float, tuple[str, ...]]], effect:
 
 
 def _raised(notes: Notes, error: BaseException) -> None:
-    notes.effects.append(f'["raise",{text(type(error).__name__)}]')
+    notes.effects.append(f'["raise",{text(place_of(type(error)).partition(":")[2])}]')
 
 
 def _pool(core: RecordingCore, pool: PoolRecord, now: float, **_named: Any) -> tuple[float, tuple[str, ...]]:
