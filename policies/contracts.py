@@ -350,6 +350,10 @@ class RoutingPolicy(Protocol):
 
     One that has an attribute `run_time_decay`, more than 0 seconds, is shown a `PoolView.run_time_ewma`
     that fades with this time constant; for all others it is not kept, which saves its price.
+
+    One whose class itself has an attribute `ranks_by` is not asked in a group of very many pools, but found out:
+    it chooses the pool with the least ``"in_use"`` or ``"last_chosen"``, or with ``""`` just the first; in each case
+    the first on a tie.
     """
 
     def choose(self, job: JobView, pools: Sequence[PoolViewT], uniform: Uniform) -> PoolViewT:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import ClassVar
 
 import attrs
 
@@ -23,6 +24,8 @@ class LeastLoaded:
     The default of a group that does not scale.
     """
 
+    ranks_by: ClassVar[str] = "in_use"  # the same, for pools of one group have equally many slots
+
     def choose(self, job: JobView, pools: Sequence[PoolViewT], uniform: Uniform) -> PoolViewT:
         """Return the least loaded pool. Cost: O(pools)."""
         return min(pools, key=_load)
@@ -34,6 +37,8 @@ class Pack:
 
     The default of a group that scales.
     """
+
+    ranks_by: ClassVar[str] = ""
 
     def choose(self, job: JobView, pools: Sequence[PoolViewT], uniform: Uniform) -> PoolViewT:
         """Return the first pool. Cost: O(1)."""
@@ -47,6 +52,8 @@ class RoundRobin:
     A pool that is added gets one turn before the others, not all until it has caught up. What a slot
     takes from the queue by itself, as it falls free, is no choice and no turn.
     """
+
+    ranks_by: ClassVar[str] = "last_chosen"
 
     def choose(self, job: JobView, pools: Sequence[PoolViewT], uniform: Uniform) -> PoolViewT:
         """Return the pool chosen longest ago. Cost: O(pools)."""

@@ -19,6 +19,7 @@ import pickle
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
+from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -131,7 +132,22 @@ def check_routing_policy(policy: RoutingPolicy, *, names: Mapping[str, object] |
         for job, pools, throw in product(samples.jobs()[:2], samples.pool_lists(), dice)
     ]
     _check_answers(policy, policy.choose, cases, _one_of_the_pools)
+    _check_rank(policy)
     _check_value(policy, names)
+
+
+def _check_rank(policy: RoutingPolicy) -> None:
+    """Raise unless a policy that says what it ranks pools by chooses the least of it, the first on a tie."""
+    ranks_by = vars(type(policy)).get("ranks_by")
+    if ranks_by is None:
+        return
+    law = 'ranks_by is "in_use", "last_chosen" or ""'
+    _require(ranks_by in ("in_use", "last_chosen", ""), policy, law, repr(ranks_by))
+    of_one_group = (pools for pools in samples.pool_lists() if len({pool.slots for pool in pools}) == 1)
+    for job, pools in product(samples.jobs()[:2], of_one_group):
+        least = min(pools, key=attrgetter(ranks_by)) if ranks_by else pools[0]
+        chosen = policy.choose(job, pools, _Dice(1))
+        _require(chosen is least, policy, f"it chooses the least {ranks_by or 'recent'} pool", f"{chosen!r}")
 
 
 def check_scaling_policy(policy: ScalingPolicy, *, names: Mapping[str, object] | None = None) -> None:

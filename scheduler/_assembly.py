@@ -11,7 +11,7 @@ from typing import Any
 from policies.admission import Block
 from policies.breaker import CircuitBreaker
 from policies.budget import RetryBudget
-from policies.contracts import AdmissionPolicy, OrderingPolicy, RoutingPolicy
+from policies.contracts import AdmissionPolicy, OrderingPolicy, RoutingPolicy, Uniform
 from policies.ordering import StrictPriority
 from policies.parts import parts_of
 from policies.routing import LeastLoaded, Pack
@@ -19,7 +19,7 @@ from pools.contract import PoolRecipe
 from pools.thread_pool import ThreadPool
 
 from ._core.core import Core
-from ._core.job import JobOptions, Line
+from ._core.job import JobOptions
 from ._core.limits import Limit
 from ._core.pool_table import GroupRecord
 from ._group import PoolGroup
@@ -40,8 +40,13 @@ def make_core(
     limits: Iterable[Limit] = (),
     breakers: Iterable[CircuitBreaker] = (),
     stopwatch: Callable[[], float] | None = None,
+    kind: Callable[..., Core] = Core,
+    uniform: Uniform | None = None,
 ) -> Core:
-    """Return a core with these groups and no pool yet; None means the default policy, or nothing measured."""
+    """Return a core with these groups and no pool yet; None means the default policy, or nothing measured.
+
+    `kind` makes it, of what `Core` is made of; `uniform` is its dice, in place of those of `seed`.
+    """
     check_whole("capacity=", capacity, at_least=1)
     admission = Block() if admission is None else admission
     ordering = StrictPriority() if ordering is None else ordering
@@ -56,20 +61,20 @@ def make_core(
     need_method("ordering", ordering, "key")
     if hasattr(ordering, "weight"):
         need_method("ordering", ordering, "weight")
-    core = Core(
+    core = kind(
         [_record(index, group, routing) for index, group in enumerate(groups)],
         capacity=capacity,
         admission=admission,
         ordering=ordering,
         routing=LeastLoaded(),  # every group has its own
-        uniform=random.Random(seed),  # jitter and routing need no secrecy
+        uniform=random.Random(seed) if uniform is None else uniform,  # jitter and routing need no secrecy
         limits=_checked(limits),
         breakers=_breakers(breakers, {group.name for group in groups}),
         stopwatch=stopwatch,
     )
     for record in core.pools.groups.values():
         for guard in parts_of(record.retry, (RetryBudget, CircuitBreaker)):
-            core.guard(guard)  # as `line_for`
+            core.guard(guard)  # as `Core.line_for`
     return core
 
 
@@ -133,14 +138,6 @@ def as_groups(given: tuple[PoolGroup | PoolRecipe | int, ...]) -> tuple[PoolGrou
                 "or open several pools of one group with min_pools="
             )
     return tuple(groups)
-
-
-def line_for(core: Core, options: JobOptions, *, coroutine: bool) -> Line | None:
-    """Return the line of jobs like this, or None when no group may take them."""
-    for guard in options.guards:
-        core.guard(guard)  # two budgets of one name are refused here, and a breaker that nobody knows
-    groups = core.pools.places(options.priority, options.tags, coroutine=coroutine)
-    return core.queue.line(groups, core.lots.of(options, groups), options.tenant) if groups else None
 
 
 def why_not_eligible(core: Core, options: JobOptions, *, coroutine: bool) -> str:

@@ -14,7 +14,6 @@ from concurrent.futures import CancelledError
 from threading import RLock
 from typing import Any
 
-from ._assembly import line_for
 from ._core import events
 from ._core.deadlock import is_stuck
 from ._core.job import Attempt, JobOptions
@@ -26,6 +25,7 @@ from ._errors import SchedulerError, WouldDeadlock
 from ._handle import JobHandle
 from ._linger import LINGER, linger
 from ._observers import Observer
+from ._recording import RecordingCore
 from ._turn import Turns, reentered
 from ._watching import Watcher
 
@@ -215,7 +215,7 @@ class Desk(Turns):
     def line_for(self, options: JobOptions, *, coroutine: bool) -> Any:
         """Return the line of jobs like this, or None when no group may take them."""
         self.judging = self.judging or options.judges
-        return self.turn(lambda _now: line_for(self.core, options, coroutine=coroutine))
+        return self.turn(lambda _now: self.core.line_for(options, coroutine=coroutine))
 
     def wait_drained(self, pool: PoolRecord, timeout: float | None) -> tuple[bool, tuple[int, ...]]:
         """Wait until a draining pool has stopped; return whether it has, and what still runs there."""
@@ -328,8 +328,10 @@ class Desk(Turns):
         )
 
     def stop_alarm(self) -> None:
-        """Ring no more."""
+        """Ring no more, and end the recording if there is one: the scheduler has closed."""
         self._alarm.stop(timeout=1.0)
+        if isinstance(self.core, RecordingCore):
+            self.turn(self.core.end_recording)
 
 
 def go_on(inside: Slot) -> None:

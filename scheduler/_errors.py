@@ -101,6 +101,10 @@ class WouldDeadlock(SchedulerError, RuntimeError):
     """A job waits for a job that cannot start before it, because every slot waits likewise."""
 
 
+class RecordingError(SchedulerError, ValueError):
+    """A recording cannot be read, or what it was made of cannot be made again."""
+
+
 class ConfigError(SchedulerError, ValueError):
     """A configuration makes no scheduler; the text names each key that is wrong, and the file.
 

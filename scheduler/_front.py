@@ -127,8 +127,4 @@ class PoolFront:
 
     def lagged(self, seconds: float) -> None:
         """Hear how late the pool's event loop has lately been at worst."""
-
-        def note(_now: float) -> None:
-            self._pool.loop_lag = seconds
-
-        self._desk.turn(note)
+        self._desk.turn(lambda now: self._desk.core.lagged(self._pool, seconds, now))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import reprlib
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
@@ -37,9 +38,11 @@ from ._options import (
     check_whole,
     need_method,
 )
+from ._recorder import Recorder
 from ._report import ShutdownReport
 from ._stopping import closing_of
 from ._submitter import Submitter
+from ._tape import BYTES_MAX, BYTES_MIN
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,6 +74,8 @@ class Scheduler(Submitter):
     `breakers` which jobs are to be left alone while too many attempts fail (`CircuitBreaker`; none),
     `dead_letters` how many failed jobs are kept with their calls (`DeadLetters`; none).
     `seed` fixes the dice.
+    `record` is a file that all stimuli are written to, at most `record_bytes_max` bytes (default 64 MiB), to be
+    played again by ``python -m scheduler simulate --replay``.
     `check_invariants` checks the whole state in every eventful turn: slow, for debugging.
 
     It is a `concurrent.futures.Executor`; use it in ``with`` or ``async with``. A scheduler that is
@@ -92,6 +97,8 @@ class Scheduler(Submitter):
         clock: Clock | None = None,
         seed: int | None = None,
         dead_letters: int = 0,
+        record: str | os.PathLike[str] | None = None,
+        record_bytes_max: int = BYTES_MAX,
         check_invariants: bool = False,
     ) -> None:
         pool_groups = as_groups(groups)
@@ -100,21 +107,31 @@ class Scheduler(Submitter):
         if not (name is None or type(name) is str):
             raise TypeError(f"Scheduler(name=) must be a string or None, not {reprlib.repr(name)}")
         clock = SystemClock() if clock is None else clock
+        name = name or f"scheduler-{next(_counter)}"
+        settings: dict[str, Any] = {
+            "capacity": capacity,
+            "admission": admission,
+            "ordering": ordering,
+            "routing": routing,
+            "limits": _kept(limits),
+            "breakers": _kept(breakers),
+        }
+        check_whole("Scheduler(record_bytes_max=)", record_bytes_max, at_least=BYTES_MIN)
+        recorder = None if record is None else Recorder(record, record_bytes_max, seed)
+        core = make_core(
+            pool_groups,
+            **settings,
+            seed=seed,
+            stopwatch=None if isinstance(clock, VirtualClock) else clock.now,
+            **({} if recorder is None else recorder.parts),
+        )
+        if recorder is not None:
+            recorder.begin(pool_groups, settings, name=name, now=clock.now())
         driver = Driver(
-            make_core(
-                pool_groups,
-                capacity=capacity,
-                admission=admission,
-                ordering=ordering,
-                routing=routing,
-                seed=seed,
-                limits=limits,
-                breakers=breakers,
-                stopwatch=None if isinstance(clock, VirtualClock) else clock.now,
-            ),
+            core,
             clock,
             {group.name: group.pool for group in pool_groups},
-            name or f"scheduler-{next(_counter)}",
+            name,
             check_invariants=check_invariants,
             dead_letters=check_whole("Scheduler(dead_letters=)", dead_letters, at_least=0),
         )
@@ -323,6 +340,11 @@ class Scheduler(Submitter):
     def __repr__(self) -> str:
         groups = ", ".join(group.name for group in self.groups)
         return f"<Scheduler {self.name!r} groups: {groups}>"
+
+
+def _kept(values: Iterable[T]) -> Iterable[T]:
+    """Return what can be iterated over more than once."""
+    return tuple(values) if isinstance(values, Iterator) else values
 
 
 def _need_state(pool: PoolRecord, state: PoolState, verb: str) -> None:

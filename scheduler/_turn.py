@@ -219,6 +219,8 @@ class Turns(ABC):
                 "for it is asked under the scheduler's lock (%d such answers since this was last said)",
                 *slow,
             )
+        for warning in left.warnings:
+            _log.warning("%s", warning)
         for pool in left.stopped:
             try:
                 if (

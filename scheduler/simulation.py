@@ -17,7 +17,7 @@ from policies.breaker import CircuitBreaker
 from policies.contracts import AdmissionPolicy, OrderingPolicy, RetryPolicy, RoutingPolicy
 from pools.contract import PoolRecipe
 
-from ._assembly import DEFAULT_CAPACITY, as_groups, line_for, make_core, why_not_eligible
+from ._assembly import DEFAULT_CAPACITY, as_groups, make_core, why_not_eligible
 from ._config import Config, configured
 from ._core.books import Left, worded
 from ._core.core import Core
@@ -40,7 +40,7 @@ __all__ = ["SimulatedFailure", "SimulatedJob", "Simulator"]
 #: At one moment, what ends comes before what is decided, and that before what arrives.
 _FINISH, _ACTION, _ARRIVAL = 0, 1, 2
 #: What only a real scheduler has: the same file serves both.
-_ONLY_REAL = ("check_invariants", "clock", "dead_letters", "name")
+_ONLY_REAL = ("check_invariants", "clock", "dead_letters", "name", "record", "record_bytes_max")
 
 
 class Simulator:
@@ -263,7 +263,7 @@ class Simulator:
             options = attrs.evolve(options, key=None)
         line = self._lines.get(options)
         if line is None:
-            found = line_for(self.core, options, coroutine=False)
+            found = self.core.line_for(options, coroutine=False)
             if found is None:
                 raise NoEligiblePool(why_not_eligible(self.core, options, coroutine=False))
             line = self._lines[options] = found
@@ -343,10 +343,13 @@ class Simulator:
         slot, job, attempt = ended
         if slot.job is not job or slot.attempt != attempt:
             return  # it was interrupted before
-        fails = job.fails(attempt) if callable(job.fails) else attempt <= job.fails
-        error = SimulatedFailure(f"attempt {attempt} failed") if fails else None
-        self.core.finish(slot, None, error, now)
+        self.core.finish(slot, None, self._error_of(job, attempt), now)
         self._refill(slot, now)
+
+    def _error_of(self, job: Any, attempt: int) -> BaseException | None:
+        """Return what an attempt fails with that ends, None if it succeeds."""
+        fails = job.fails(attempt) if callable(job.fails) else attempt <= job.fails
+        return SimulatedFailure(f"attempt {attempt} failed") if fails else None
 
     def _refill(self, slot: Slot, now: float) -> None:
         following = self.core.refill(slot, now)

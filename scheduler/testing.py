@@ -2,7 +2,8 @@
 
 `VirtualClock` makes delays, backoffs and limits elapse at once: ``Scheduler(clock=VirtualClock())``.
 With `pools.InlinePool`, ``submit`` has run the job when it returns. `RecordedEvents` is an observer that
-remembers. `check_invariants` raises unless the books of a living scheduler are true.
+remembers. `check_invariants` raises unless the books of a living scheduler are true. `replay` plays again what
+``Scheduler(record=...)`` wrote, and says whether the decisions are the same.
 """
 
 from __future__ import annotations
@@ -12,9 +13,18 @@ from typing import TypeVar
 from ._clock import VirtualClock
 from ._core.events import Event
 from ._core.invariants import InvariantBroken, check
+from ._replay import Divergence, Replay, replay
 from ._scheduler import Scheduler
 
-__all__ = ["InvariantBroken", "RecordedEvents", "VirtualClock", "check_invariants"]
+__all__ = [
+    "Divergence",
+    "InvariantBroken",
+    "RecordedEvents",
+    "Replay",
+    "VirtualClock",
+    "check_invariants",
+    "replay",
+]
 
 EventT = TypeVar("EventT", bound=Event)
 

@@ -106,6 +106,11 @@ class Ahead(Shedding):
         self.stop_if_empty(pool, now)
         self.dispatch(now)
 
+    def lagged(self, pool: PoolRecord, seconds: float, now: float) -> None:
+        """Take note of how late a pool's event loop has lately been at worst."""
+        self.now = now
+        pool.loop_lag = seconds
+
     def overtake(self, job: Job) -> None:
         """Have those taken back that lie ahead and would start later than `job`, the first of its line. Cost: O(slots)."""
         overtakes = job.line.overtakes
@@ -211,3 +216,5 @@ class Ahead(Shedding):
                     pool.group.free -= 1
             slot.down = True
             pool.down += 1
+            if pool.group.ranking is not None:
+                pool.group.ranking.stale = True

@@ -20,7 +20,7 @@ from .budgets import Budgets
 from .dispatcher import Dispatcher
 from .front_queue import FrontQueue
 from .gate import Gate
-from .job import Ended, Job
+from .job import Ended, Job, JobOptions, Line
 from .keys import Keys
 from .limits import Limit
 from .parking import Lots
@@ -63,6 +63,8 @@ class Left:
     slow_policies: list[tuple[str, str, float, int]] = attrs.Factory(list)
     #: Facts, while somebody observes; with each an error that is still to be put into words, or None.
     events: list[tuple[events.Event, BaseException | None]] = attrs.Factory(list)
+    #: What is to be said in the log, as a warning.
+    warnings: list[str] = attrs.Factory(list)
     #: When the core needs `advance` next.
     when: float = math.inf
 
@@ -287,6 +289,13 @@ class Books:
                 "give the same value to Scheduler(breakers=[...])"
             )
         return record
+
+    def line_for(self, options: JobOptions, *, coroutine: bool) -> Line | None:
+        """Return the line of jobs like this, or None when no group may take them."""
+        for guard in options.guards:
+            self.guard(guard)  # two budgets of one name are refused here, and a breaker that nobody knows
+        groups = self.pools.places(options.priority, options.tags, coroutine=coroutine)
+        return self.queue.line(groups, self.lots.of(options, groups), options.tenant) if groups else None
 
     def retry_refused(self, job: Job, by: str) -> None:
         """Note that a job fails though its policy would have had another attempt."""

@@ -12,6 +12,7 @@ from policies.contracts import RoutingPolicy, Uniform
 
 from .job import Job, Line
 from .pool_table import GroupRecord, Loan, PoolRecord, Slot
+from .ranking import RANKED_FROM, RANKS_BY, Ranking
 from .slowness import Slowness
 from .states import PoolState
 
@@ -46,7 +47,7 @@ class Dispatcher:
         """Take a free slot for `job` of `line`, or return None.
 
         Of the first group that has one, in the pool that routing chooses. Cost: O(groups of the line)
-        when none is free, O(pools of the group) when one is.
+        when none is free; O(pools of the group) when one is, or O(log pools) where they are ranked.
         """
         for group in line.groups:
             if group.free:
@@ -60,10 +61,27 @@ class Dispatcher:
 
     def _route(self, job: Job, pools: list[PoolRecord]) -> PoolRecord:
         self._choices += 1
+        if len(pools) >= RANKED_FROM:
+            first = self._first_ranked(pools[0].group)
+            if first is not None:
+                first.last_chosen = self._choices
+                return first
         pools = [pool for pool in pools if pool.free and pool.state is _ACCEPTING]
         pool = pools[0] if len(pools) == 1 else self._choose(job, pools)
         pool.last_chosen = self._choices
         return pool
+
+    def _first_ranked(self, group: GroupRecord) -> PoolRecord | None:
+        """Return the pool that the group's policy ranks first, or None if it ranks by nothing that is known."""
+        ranking: Ranking | None = group.ranking
+        if ranking is None:
+            ranks_by = vars(type(self.routing(group))).get(
+                "ranks_by"
+            )  # its own: not what a base class ranks by
+            if ranks_by not in RANKS_BY:
+                return None
+            ranking = group.ranking = Ranking(group, ranks_by)
+        return ranking.first()
 
     def _choose(self, job: Job, pools: list[PoolRecord]) -> PoolRecord:
         group = pools[0].group

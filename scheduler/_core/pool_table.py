@@ -183,6 +183,8 @@ class GroupRecord:
     #: Seconds in which run times fade that the routing policy looks at; None if it does not.
     decay: float | None = None
     pools: list[PoolRecord] = attrs.Factory(list)
+    #: Its pools as its routing policy ranks them; None while they are few, or it ranks them by nothing.
+    ranking: Any = None
     #: The lines these pools may take from.
     lines: list[Line] = attrs.Factory(list)
     #: What it is to those it lends to.
@@ -375,6 +377,8 @@ class PoolTable:
         pool.state = state
         if state is PoolState.ACCEPTING:
             pool.group.free += len(pool.free)
+            if pool.group.ranking is not None:
+                pool.group.ranking.stale = True
 
     def find(self, pool_id: str) -> PoolRecord | None:
         """Return the pool with this id, or None."""

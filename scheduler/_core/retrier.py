@@ -119,6 +119,11 @@ class Retrier:
             self._heed(job, error, now, retries=delay is not None)
         return delay
 
+    @property
+    def asked(self) -> tuple[Guard, ...]:
+        """The guards that the last policy asked about the last failure."""
+        return tuple(self._asked)
+
     def held_for(self, guard: object, now: float) -> float:
         """Answer a policy for how many seconds a guard allows no further attempt."""
         record = self._guard(guard)

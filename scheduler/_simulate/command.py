@@ -18,11 +18,12 @@ from .fewest import POOLS_MAX, fewest
 from .page import as_html
 from .play import Played, play
 from .progress import Watch, watched
+from .replayed import replayed
 from .report import Report, as_json, seconds
 from .table import as_text
 from .traces import BadRowError, Trace, TraceError, columns
 
-_WRONG, _BAD_ROW, _INTERRUPTED = 2, 1, 130
+_WRONG, _BAD_ROW, _DIVERGED, _INTERRUPTED = 2, 1, 1, 130
 
 _EXAMPLES = """\
 made-up loads (means; times in seconds):
@@ -33,8 +34,9 @@ made-up loads (means; times in seconds):
 each also takes jobs=, length=, cv= (of run times: 0 constant, 1 exponential)
 and mix=HIGH:1+NORMAL:3
 
-exit status: 0, 1 for a bad row with --strict, 2 for what cannot be played,
-130 after Ctrl-C, which tells what was computed until then
+exit status: 0, 1 for a bad row with --strict and for a replay that came to
+other decisions, 2 for what cannot be played, 130 after Ctrl-C, which tells
+what was computed until then
 """
 
 
@@ -50,14 +52,21 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument(
         "load",
+        nargs="?",
         help="a log (.swf, .csv, .jsonl, each also .gz), or a made-up load such as poisson:rate=20,run_time=0.1",
     )
     parser.add_argument(
         "--config",
         action="append",
         metavar="TOML",
-        required=True,
         help="what Scheduler.from_config takes; twice to see two side by side",
+    )
+    parser.add_argument(
+        "--replay",
+        type=Path,
+        metavar="FILE",
+        help="in place of a load: play what Scheduler(record=FILE) wrote, and tell whether it comes to the same "
+        "decisions; with --config, also what its jobs would have met there",
     )
     parser.add_argument(
         "--columns",
@@ -89,6 +98,10 @@ def add_to(commands: Any) -> None:
         metavar="GROUP",
         help="also find the fewest fixed pools that keep the target, and compare with them",
     )
+    _add_what_is_told(parser)
+
+
+def _add_what_is_told(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of all dice (default: 0)")
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="write a page with drawings; it needs no network"
@@ -100,7 +113,7 @@ def run(given: argparse.Namespace) -> int:
     """Play what is asked for and tell it; return the exit status."""
     try:
         with watched() as watch:
-            report = _Session(given, watch).report()
+            report = _Session(given, watch).report() if given.replay is None else replayed(given, watch)
         print(as_json(report) if given.json else as_text(report, shutil.get_terminal_size().columns))
         if given.html is not None:
             given.html.write_text(as_html(report), encoding="utf-8")
@@ -112,6 +125,8 @@ def run(given: argparse.Namespace) -> int:
         return _failed("interrupted twice: nothing is told", _INTERRUPTED)
     except (TraceError, SchedulerError) as error:
         return _failed(str(error), _WRONG)
+    if report.diverged:
+        return _DIVERGED
     if report.interrupted:
         print("interrupted: the figures are of what was computed until then", file=sys.stderr)
         return _INTERRUPTED
@@ -128,6 +143,8 @@ class _Session:
 
     def __init__(self, given: argparse.Namespace, watch: Watch) -> None:
         self.given, self.watch = given, watch
+        if given.load is None or given.config is None:
+            raise TraceError("give a load and --config, or --replay and a recording")
         if len(given.config) > 2:
             raise TraceError("--config may stand once or twice; compare more in pairs")
         if given.fewest is not None and given.target is None:

@@ -63,6 +63,11 @@ class Measures:
     decisions: Counter[str] = attrs.Factory(Counter)
 
 
+def counted(measures: Measures) -> deque[Any]:
+    """Return a memory of decisions that counts them."""
+    return _Decisions(measures.decisions)
+
+
 class MeasuredJob(SimulatedJob):
     """A job that knows as which of all it came, from 1; those that were turned away count."""
 
@@ -88,7 +93,7 @@ class MeasuredSimulator(Simulator):
         measures = self.measures = Measures()
         for group in self.core.pools.groups.values():
             measures.pools[group.name] = Series(len(group.pools))
-            group.decisions = _Decisions(measures.decisions)
+            group.decisions = counted(measures)
         return measures
 
     def arrive(self, arrivals: Iterable[Arrival]) -> None:

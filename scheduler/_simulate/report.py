@@ -37,6 +37,8 @@ class Report:
     found: str = ""
     #: It was stopped before its end.
     interrupted: bool = False
+    #: A recording was played, and came to other decisions.
+    diverged: bool = False
 
 
 # Words
@@ -222,6 +224,7 @@ def as_json(report: Report) -> str:
             "start_up": report.start_up,
             "target": report.target,
             "interrupted": report.interrupted,
+            "diverged": report.diverged,
             "bad_rows": {
                 "count": report.bad,
                 "first": [{"line": n, "why": why} for n, why in report.first_bad],

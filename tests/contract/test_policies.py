@@ -1,6 +1,7 @@
 """Every policy keeps the laws of its kind, and the checks of those laws can fail."""
 
 import math
+from typing import ClassVar
 
 import attrs
 import pytest
@@ -804,6 +805,20 @@ class Fades(Routing):
 
 
 @attrs.frozen
+class RanksByNothingKnown(Routing):
+    """Misspells what it ranks by."""
+
+    ranks_by: ClassVar[str] = "in_us"
+
+
+@attrs.frozen
+class RanksOtherwise(Routing):
+    """Says one thing and does another."""
+
+    ranks_by: ClassVar[str] = "in_use"
+
+
+@attrs.frozen
 class NeedsNoKey(Routing):
     """Believes that every job has an affinity."""
 
@@ -816,6 +831,8 @@ class NeedsNoKey(Routing):
     [
         (Fades(), "run_time_decay"),
         (Fades("10"), "run_time_decay"),
+        (RanksByNothingKnown(), "ranks_by is"),
+        (RanksOtherwise(), "it chooses the least in_use pool"),
         (NeedsNoKey(), "total"),
         (AnswersAnIndex(), "sensible"),
         (AnswersACopy(), "sensible"),
