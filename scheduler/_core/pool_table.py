@@ -353,9 +353,8 @@ class PoolTable:
             started_at=now,
             idle_since=now,
         )
-        pool.all_slots = tuple(
-            Slot(pool=pool, index=index, worker=f"{pool.pool_id}/{index + 1}") for index in range(group.slots)
-        )
+        names = (f"{pool.pool_id}/{index + 1}" for index in range(group.slots))
+        pool.all_slots = tuple(Slot(pool=pool, index=i, worker=name) for i, name in enumerate(names))
         if group.announces:
             pool.down = pool.slots
             for slot in pool.all_slots:
@@ -377,8 +376,8 @@ class PoolTable:
         pool.state = state
         if state is PoolState.ACCEPTING:
             pool.group.free += len(pool.free)
-            if pool.group.ranking is not None:
-                pool.group.ranking.stale = True
+            if (ranking := pool.group.ranking) is not None:
+                ranking.stale = True
 
     def find(self, pool_id: str) -> PoolRecord | None:
         """Return the pool with this id, or None."""

@@ -232,12 +232,15 @@ class AheadMachine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 60), how=st.sampled_from(["cancel", "interrupt"]), read=st.integers(0, 2))
     def stop(self, number, how, read):
         job = self.jobs[number % len(self.jobs)]
-        if job.lies_ahead:
+        fetched = job.lies_ahead
+        if fetched:
             self.take_back(job.slot, read)
         if how == "cancel":
             self.core.cancel(job, self.now, RuntimeError("cancelled"))
         else:
             self.core.interrupt(job, "enough", self.now)
+        if fetched:  # as `Desk` does: its neighbours came back too
+            self.core.dispatch(self.now)
         self.take()
 
     @rule(seconds=st.sampled_from([0.1, 0.5, 1.0, 2.0]))

@@ -17,7 +17,6 @@ from story import stimuli_of
 from turns import REFUSALS, StormJob, waits_at_door
 from weather import Weather, weather
 
-from scheduler._assembly import line_for
 from scheduler._core import capacity, shedding
 from scheduler._core import core as core_room
 from scheduler._core.events import Event, PoolCordoned
@@ -63,7 +62,7 @@ class World(Closing):
         if self.closing:
             return
         options = checked(JobOptions(), spec.options)
-        line = self.turn(lambda: line_for(self.core, options, coroutine=False))
+        line = self.turn(lambda: self.core.line_for(options, coroutine=False))
         if line is None:
             return
         job = self.jobs[number] = StormJob(options, line, number, spec)
