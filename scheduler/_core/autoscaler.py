@@ -6,13 +6,14 @@ A bad policy cannot hurt, because the rules are here and the same for all:
 2. Up fast, but not at once: within one panic window at most as many pools as there are, or four.
 3. After a pool has failed, a wait that doubles with each further one; those that were opened together fail
    together, and what drains may be taken back meanwhile.
-4. Down slowly: one pool at a time, never in panic, never within a stable window of an addition, and never one of
-   the last ``min_pools`` that take jobs. First the group shows that it does without the pool (`lulls`): for three
-   stable windows it wanted fewer, for six if it wanted all the others, and none of the last eight intervals
-   between two rises says that the load returns within the next one. What is expected keeps no pool for longer than
-   sixteen stable windows after it was last wanted. A pool that goes is kept for one more after it was decided, idle,
-   and is taken back before any is opened: so nothing is opened anew within a window of a drain but beyond what
-   was drained.
+4. Down slowly: one pool at a time, never in panic, never within a stable window of an addition, never while more
+   slots are in use than on the mean, and never one of the last ``min_pools`` that take jobs. First the group shows
+   that it does without the pool (`lulls`): for three stable windows it wanted fewer, for four if it is not known yet
+   how often the load returns; and none of the last eight intervals between two rises says that it is due. What is
+   expected keeps no pool for longer than sixteen stable windows after it was last wanted. A pool that goes is kept
+   for one more after it was decided, idle, and is taken back before any is opened: so nothing is opened anew within
+   a window of a drain but beyond what was drained. In seventeen stable windows and a panic window for each pool, a
+   group whose load is gone has shrunk to ``min_pools``.
 5. An addition that did not raise the throughput (`effect`) is undone, and not tried again for a while that
    doubles each time.
 

@@ -1,9 +1,9 @@
 """When may a pool go? Remembers when each number of pools was last wanted, and when it was wanted anew before.
 
-A drain is a reversal when the load returns within a stable window of it. No rule can rule that out, but two
-make it rare: a pool goes only after the group has shown for a while that it does without it, and not shortly before
-the load usually returns. The second is the histogram of idle times by which Shahrad et al. keep functions warm
-(Serverless in the Wild, USENIX ATC 2020), in small: the last few intervals between two rises.
+A drain is a reversal when the load returns within a stable window of it. No rule can exclude that, for nobody foresees
+the first burst, but two make it rare: a pool goes only after the group has done without it for a while, and not
+shortly before the load is due. The second is in small the histogram of idle times by which Shahrad et al. keep
+functions warm (Serverless in the Wild, USENIX ATC 2020): the last few intervals between two rises.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Lulls:
         self.wanted = 0
         #: When that was, and how long the stable window was then.
         self._seen = (-math.inf, 0.0)
-        #: When each larger number was last wanted, the smallest last, and how long the stable window was then.
+        #: When each larger number was last wanted, the smallest last, and how long the stable window has been since.
         self._left: list[tuple[float, float]] = []
         #: When each number was wanted anew after a lull of a stable window or more.
         self._rises: dict[int, deque[float]] = {}

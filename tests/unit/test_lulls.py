@@ -115,7 +115,7 @@ def test_no_pool_is_kept_for_ever_whatever_is_expected():
     assert all(lulls.keeps(3, end + SHOWN_MAX * STABLE + later, STABLE) is None for later in (0.1, 5.0, 40.0))
 
 
-def test_the_window_counts_as_long_as_it_was_when_the_pool_was_wanted():
+def test_the_window_counts_as_long_as_it_has_been_since_the_pool_was_wanted():
     """Short jobs that come after long ones shorten the window, and say nothing about when the long ones return."""
     lulls = bursts(50.0)
 
