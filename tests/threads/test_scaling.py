@@ -104,8 +104,8 @@ def test_one_pool_goes_at_a_time_and_none_below_the_minimum(grown, gates, clock,
     for gate in held:
         gate.open()
     assert [0, 1, 2, 3] == [handle.result(20) for handle in handles]
-    clock.advance(1000)  # the windows are as long as those jobs were
-    clock.advance(1000)  # and one that drains is kept for one
+    for _ in range(6):  # the windows are as long as those jobs were, and one that drains is kept for one
+        clock.advance(1000)
 
     assert [PoolState.ACCEPTING] == [pool.state for pool in s.pools()]
 
@@ -244,7 +244,7 @@ def test_jobs_ahead_in_a_draining_process_pool_come_back_at_no_cost(
     leaving = first[0].attempts[0].pool
 
     wanted.pools, wanted.pool = 1, leaving
-    clock.advance(6 * STABLE)
+    clock.advance(8 * STABLE)
 
     assert PoolState.DRAINING is live(s)[leaving].state
     assert (0, 8, 9) == (live(s)[leaving].ahead, s.statistics().recalled, s.statistics().waiting)
