@@ -6,12 +6,14 @@ A bad policy cannot hurt, because the rules are here and the same for all:
 2. Up fast, but not at once: within one panic window at most as many pools as there are, or four.
 3. After a pool has failed, a wait that doubles with each further one; those that were opened together fail
    together, and what drains may be taken back meanwhile.
-4. Down slowly: only to the highest number wanted within the last two stable windows, one pool at a time, never in
-   panic, never within a stable window of an addition, and never one of the last ``min_pools`` that take jobs.
-   An addition soon after a drain shows that the group forgot too early: its memory doubles, up to sixteen stable
-   windows; one that comes late halves it again. A pool that goes is kept for a stable window after it was decided,
-   idle, and is taken back before any is opened: so nothing is opened anew within a window of a drain but beyond
-   what was drained.
+4. Down slowly: one pool at a time, never in panic, never within a stable window of an addition, never while more
+   slots are in use than on the mean, and never one of the last ``min_pools`` that take jobs. First the group shows
+   that it does without the pool (`lulls`): for three stable windows it wanted fewer, for four if it is not known yet
+   how often the load returns; and none of the last eight intervals between two rises says that it is due. What is
+   expected keeps no pool for longer than sixteen stable windows after it was last wanted. A pool that goes is kept
+   for one more after it was decided, idle, and is taken back before any is opened: so nothing is opened anew within
+   a window of a drain but beyond what was drained. In seventeen stable windows and a panic window for each pool, a
+   group whose load is gone has shrunk to ``min_pools``.
 5. An addition that did not raise the throughput (`effect`) is undone, and not tried again for a while that
    doubles each time.
 
@@ -31,14 +33,13 @@ from policies.contracts import Advice, Load, ScalingPolicy
 from . import effect
 from .effect import Effect
 from .flow import Flow
+from .lulls import Lulls
 from .pool_table import GroupRecord
 
 #: Rule 2: pools that may be opened within one panic window, however few there are (as Kubernetes' HPA).
 BATCH_MIN = 4
 #: Rule 3: seconds after the first failed start, and at most.
 RETRY_MIN, RETRY_MAX = 1.0, 60.0
-#: Rule 4: the most stable windows that are remembered.
-PATIENCE_MIN, PATIENCE_MAX = 2.0, 16.0
 #: The rule that only spaces drains: what it keeps from happening happens at the next look or so.
 PACE = "pace"
 #: Rule 5: stable windows for which an addition that did not help is not tried again, and seconds at most.
@@ -73,14 +74,11 @@ class Scaled:
     grown_at: float = -math.inf
     #: A pool that goes still runs something.
     leaving: bool = False
-    #: When a pool was last drained, if none was opened since.
-    drained_at: float = -math.inf
-    #: Rule 4: stable windows that the group's memory is long.
-    patience: float = attrs.Factory(lambda: PATIENCE_MIN)
     #: Additions within the last panic window: when, and how many.
     grown: deque[tuple[float, int]] = attrs.Factory(deque)
-    #: Numbers of pools that were wanted within the last stable window, falling: the first is the highest.
-    wanted: deque[tuple[float, int]] = attrs.Factory(deque)
+    #: Rule 4: how many pools were wanted when, and whether that keeps one from going now.
+    lulls: Lulls = attrs.Factory(Lulls)
+    kept: bool = False
     #: Since when nothing waits, runs, starts or drains here.
     quiet_since: float = math.inf
     panic_until: float = -math.inf
@@ -126,20 +124,9 @@ class Scaled:
     def changed(self, now: float, grown: int = 0) -> None:
         """Take note of a change in the number of pools."""
         self.changed_at = now
-        if not grown:
-            self.drained_at = now
-            return
-        self.grown_at = now
-        self.grown.append((now, grown))
-        if self.drained_at > -math.inf:
-            factor = 2.0 if now - self.drained_at < self.memory else 0.5
-            self.patience = min(max(self.patience * factor, PATIENCE_MIN), PATIENCE_MAX)
-            self.drained_at = -math.inf
-
-    @property
-    def memory(self) -> float:
-        """Seconds for which rule 4 remembers what was wanted."""
-        return self.flow.stable_length * self.patience
+        if grown:
+            self.grown_at = now
+            self.grown.append((now, grown))
 
     def decide(self, load: Load, policy_failed: Callable[[str, object, BaseException, str], None]) -> Order:
         """Ask the policy, and return what the rules let happen. Cost: that of the policy, and O(1) amortised."""
@@ -153,7 +140,8 @@ class Scaled:
             advice = load.hold("the policy failed")
         if advice.panic:
             self.panic_until = now + self.flow.stable_length
-        self._want(now, advice.pools)
+        self.lulls.want(min(max(advice.pools, 0), load.pools), now, self.flow.stable_length)
+        self.kept = False
         if self.ceiling is not None and now >= self.ceiling_until:
             self.ceiling = None
         if self.ceiling is not None and load.pools > max(self.ceiling, load.min_pools):
@@ -163,14 +151,6 @@ class Scaled:
         if advice.pools > load.pools:
             return self._up(load, advice)
         return self._down(load, advice) if advice.pools < load.pools else Order(advice=advice)
-
-    def _want(self, now: float, pools: int) -> None:
-        wanted = self.wanted
-        while wanted and wanted[-1][1] <= pools:
-            wanted.pop()
-        wanted.append((now, pools))
-        while wanted[0][0] < now - self.memory:
-            wanted.popleft()
 
     def _up(self, load: Load, advice: Advice) -> Order:
         now, goal, rule, why = load.time, advice.pools, None, None
@@ -210,9 +190,10 @@ class Scaled:
             pass
         elif now < self.panic_until:
             rule, why = "panic", f"panic: nothing is drained for another {self.panic_until - now:.2f} s"
-        elif self.wanted[0][1] >= load.pools:
-            rule = "stable"
-            why = f"{self.wanted[0][1]} pools were wanted within the last {self.memory:.2f} s"
+        elif (why := self.lulls.keeps(load.pools, now, stable)) is not None:
+            rule, self.kept = "stable", True
+        elif load.in_use > load.stable.in_use:  # on the mean
+            rule, why = PACE, "the load rises"
         return Order(drain=rule is None, pool=advice.pool, advice=advice, rule=rule, limited_by=why)
 
     # The effect of additions

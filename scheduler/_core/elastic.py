@@ -16,6 +16,7 @@ from .autoscaler import PACE, Order, Scaled
 from .decisions import Decision, Explanation
 from .flow import usage
 from .job import Line
+from .lulls import UNKNOWN
 from .pool_table import GroupRecord, PoolRecord
 from .quarantine import Quarantine
 from .states import PoolState
@@ -106,11 +107,10 @@ class Elastic(Quarantine):
             scaled.quiet_since = math.inf
             return False
         scaled.quiet_since = min(scaled.quiet_since, now)
-        patience = (
-            0.0
-            if group.capacity_pools() <= group.min_pools
-            else scaled.memory + QUIET * scaled.flow.stable_length
-        )
+        few = group.capacity_pools() <= group.min_pools
+        patience = 0.0 if few else (UNKNOWN + QUIET) * scaled.flow.stable_length
+        if scaled.kept:
+            return False
         return now - max(scaled.quiet_since, scaled.changed_at) >= patience
 
     def _lines(self) -> dict[str, list[Line]]:

@@ -40,7 +40,7 @@ COLUMNS = (
     "opened",
     "drained",
     "taken back",
-    "undone",
+    "reversals",
     "lost",
 )
 
@@ -99,7 +99,7 @@ def cells(outcome: Outcome, peer: Outcome) -> tuple[str, ...]:
         str(outcome.additions),
         str(outcome.removals),
         str(outcome.taken_back),
-        f"{outcome.regretted} + {outcome.missed}",
+        f"{outcome.regretted} + {outcome.returned}",
         str(outcome.lost),
     )
 

@@ -11,7 +11,6 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from itertools import pairwise
 
 import attrs
 
@@ -63,10 +62,10 @@ class Outcome:
     additions: int
     removals: int
     taken_back: int
-    #: Within one stabilisation window: additions that a drain undid, and when a pool was opened in place of one
-    #: that had been drained and was gone. One that was only taken back has cost nothing.
+    #: Within one stabilisation window: additions that a drain undid, and when pools were opened or taken back after
+    #: a drain was decided.
     regretted: int
-    missed_at: list[float]
+    returned_at: list[float]
     #: Most pools at a time, and pools at the very end, when all is quiet.
     most: int
     at_the_end: int
@@ -74,6 +73,8 @@ class Outcome:
     quarantined: int
     submitted: int
     settled: int
+    #: Seconds of the longest stabilisation window at any change.
+    stable_length: float
     explanation: Explanation = attrs.field(repr=False)
     #: When there were how many pools that run or will.
     pools: list[tuple[float, int]] = attrs.field(repr=False)
@@ -84,14 +85,14 @@ class Outcome:
         return self.submitted - self.settled
 
     @property
-    def missed(self) -> int:
-        """Pools opened in place of one that was drained and gone."""
-        return len(self.missed_at)
+    def returned(self) -> int:
+        """Times at which pools were opened or taken back within one stabilisation window of a drain."""
+        return len(self.returned_at)
 
     @property
     def reversals(self) -> int:
         """All changes that were undone within one stabilisation window."""
-        return self.regretted + self.missed
+        return self.regretted + self.returned
 
     def quantile(self, share: float, *, since: float = 0.0, priority: int | None = None) -> float:
         """Return the wait that `share` of the jobs that came from `since` on did not exceed."""
@@ -143,7 +144,7 @@ class _Watch:
         self.paid = 0.0
         #: Changes by themselves: when, whether up or down, within how long another would undo it, and pools.
         self.changes: list[tuple[float, int, float, tuple[str, ...]]] = []
-        self.missed_at: list[float] = []
+        self.returned_at: list[float] = []
         self.counts: defaultdict[str, int] = defaultdict(int)
         self.pools: list[tuple[float, int]] = []
         self.most = 0
@@ -174,25 +175,23 @@ class _Watch:
             if scaled is not None:
                 sign = -1 if event.action == "drain" else 1
                 self.changes.append((event.time, sign, scaled.flow.stable_length, event.pools))
-                if event.action == "add" and self._gone_too_soon(event.time):
-                    self.missed_at.append(event.time)
+                if sign == 1 and self._soon_after_a_drain(event.time):
+                    self.returned_at.append(event.time)
 
     def finish(self) -> None:
         """Count what is still there."""
         self.paid += sum(slots * max(0.0, self.length - since) for since, slots in self.alive.values())
 
-    def _gone_too_soon(self, now: float) -> bool:
-        """Whether a pool has gone that was drained within the last stabilisation window: one is opened in its place."""
-        return any(
-            sign == -1 and now - when < window and not self.alive.keys() & set(pools)
-            for when, sign, window, pools in self.changes
-        )
+    def _soon_after_a_drain(self, now: float) -> bool:
+        """Whether a drain was decided within the last stabilisation window, as long as it was then."""
+        return any(sign == -1 and now - when < window for when, sign, window, _ in self.changes)
 
     def regretted(self) -> int:
-        """Return how many additions a drain undid within one stabilisation window."""
+        """Return how many drains came within one stabilisation window of an addition, as long as it was by then."""
+        grown = [when for when, sign, _, _ in self.changes if sign == 1]
         return sum(
-            one == 1 and other == -1 and later - when < window
-            for (when, one, _, _), (later, other, window, _) in pairwise(self.changes)
+            sign == -1 and any(0 <= when - add < window for add in grown)
+            for when, sign, window, _ in self.changes
         )
 
 
@@ -233,7 +232,7 @@ def play(
         removals=watch.counts["drain"],
         taken_back=watch.counts["take back"],
         regretted=watch.regretted(),
-        missed_at=watch.missed_at,
+        returned_at=watch.returned_at,
         most=watch.most,
         at_the_end=len(simulator.pools()),
         failed_starts=watch.counts["failed"],
@@ -244,6 +243,7 @@ def play(
         + statistics.cancelled
         + statistics.expired
         + statistics.shed,
+        stable_length=max((window for _, _, window, _ in watch.changes), default=0.0),
         explanation=simulator.explain("group"),
         pools=watch.pools,
     )

@@ -52,7 +52,7 @@ def drain(request, clock):
             assert not report.drained
         else:
             wanted.pools, wanted.pool = len(s.pools()) - 1, pool_id
-            clock.advance(4 * STABLE)
+            clock.advance(6 * STABLE)
         assert PoolState.DRAINING is state(s, pool_id)
 
     return begin
@@ -172,11 +172,11 @@ def test_a_pool_that_a_user_waits_for_is_not_taken_back(grown, gate, clock, in_t
     gate.await_arrival()
     pool_id = wanted.pool = handle.slot.pool_id
     wanted.pools = 1
-    clock.advance(4 * STABLE)
+    clock.advance(6 * STABLE)
     assert not s.drain_pool(pool_id, timeout=0).drained
 
     wanted.pools = 2
-    clock.advance(4 * STABLE)
+    clock.advance(6 * STABLE)
 
     assert PoolState.DRAINING is state(s, pool_id)
     assert 3 == len(s.pools())

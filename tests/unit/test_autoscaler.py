@@ -6,12 +6,13 @@ import pytest
 
 from policies.contracts import Advice, Load, Window
 from scheduler._core import effect
-from scheduler._core.autoscaler import BATCH_MIN, PATIENCE_MIN, RETRY_MAX, RETRY_MIN, Scaled
+from scheduler._core.autoscaler import BATCH_MIN, RETRY_MAX, RETRY_MIN, Scaled
 from scheduler._core.effect import Effect
+from scheduler._core.lulls import UNKNOWN, Lulls
 from scheduler._core.pool_table import GroupRecord
 
 STABLE, PANIC = 2.0, 0.2  # of a group of which nothing is known yet
-MEMORY = PATIENCE_MIN * STABLE
+MEMORY = UNKNOWN * STABLE
 
 
 @pytest.fixture
@@ -224,34 +225,13 @@ def test_rule_4_the_highest_number_wanted_lately_counts(scaled):
     assert ((0, False, "stable"), (0, True, None)) == (before, after)
 
 
-def test_rule_4_what_was_wanted_is_forgotten_in_order(scaled):
-    """The highest of a sliding window: an old peak goes, a later and lower one stays."""
-    group = scaled()
-    for at, wanted in ((1000.0, 9), (1000.5, 3), (1001.0, 5), (1001.5, 2)):
-        group.policy.says = wanted
-        decide(group, a_load(9, at=at, max_pools=9))
+def test_rule_4_nothing_goes_while_the_load_rises(scaled):
+    """A policy that looks at means sees a burst last of all, and would drain in the middle of it."""
+    rising, falling = (
+        rule_for(scaled(1), a_load(2, in_use=used, stable=Window(in_use=2.0))) for used in (3, 2)
+    )
 
-    assert [(1000.0, 9), (1001.0, 5), (1001.5, 2)] == list(group.wanted)
-    decide(group, a_load(9, at=1000.5 + MEMORY))
-    assert (1001.0, 5) == group.wanted[0]
-
-
-def test_rule_4_a_drain_that_was_undone_soon_lengthens_the_memory_and_a_late_addition_shortens_it(scaled):
-    """A group that drains between two bursts pays for every start-up; it must learn how often they come."""
-    group, lengths = scaled(), []
-    for drained, grown in (
-        (0.0, 1.0),
-        (10.0, 11.0),
-        (20.0, 21.0),
-        (30.0, 31.0),
-        (40.0, 140.0),
-        (200.0, 300.0),
-    ):
-        group.changed(drained)
-        group.changed(grown, 1)
-        lengths.append(group.memory / STABLE)
-
-    assert [4.0, 8.0, 16.0, 16.0, 8.0, 4.0] == lengths
+    assert ((0, False, "pace"), (0, True, None)) == (rising, falling)
 
 
 def test_rule_3_pools_that_were_started_together_fail_together(scaled):
@@ -279,7 +259,7 @@ def test_rule_4_never_in_panic(scaled):
     group.policy.panic = True
     decide(group, a_load(2))
     group.policy.says, group.policy.panic = 1, False
-    group.wanted.clear()
+    group.lulls = Lulls()
     inside, outside = (rule_for(group, a_load(2, at=1000.0 + at)) for at in (STABLE - 0.01, STABLE + 0.01))
 
     assert ((0, False, "panic"), (0, True, None)) == (inside, outside)
