@@ -14,12 +14,13 @@ A handle is the job's own record (one object, not two), and borrows its schedule
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextvars import Context
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+
+from pools.logs import log_of
 
 from ._core.job import Attempt, Job, JobOptions, Line
 from ._core.standing import Standing
@@ -30,7 +31,7 @@ from ._watching import Unretrieved, Watcher
 
 T = TypeVar("T")
 
-_log = logging.getLogger("two-tier-scheduler.handle")
+_log = log_of("two-tier-scheduler.handle")
 
 
 class Keeper(Protocol):

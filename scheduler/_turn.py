@@ -12,7 +12,6 @@ for it or a second interrupt came, stays on the list, and whoever comes next pay
 
 from __future__ import annotations
 
-import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from threading import RLock
 from typing import Any, TypeVar
 
 from pools.contract import PoolRecipe
+from pools.logs import log_of
 
 from ._alarm import Alarm
 from ._clock import Clock, VirtualClock
@@ -41,7 +41,7 @@ from ._watching import Unretrieved, herald
 
 T = TypeVar("T")
 
-_log = logging.getLogger("two-tier-scheduler.driver")
+_log = log_of("two-tier-scheduler.driver")
 
 #: Where an exception struck: with the books in order, with the books torn, and after the turn.
 INSIDE, INSIDE_TORN, OUTSIDE = range(3)
