@@ -27,7 +27,7 @@ from ._core.standing import Standing
 from ._core.states import CANCELLED, RUNNING, SUCCEEDED, WAITING
 from ._current import inside, local
 from ._relay import Relay
-from ._watching import Unretrieved, Watcher
+from ._watching import RETRIEVED, Unretrieved, Watcher
 
 T = TypeVar("T")
 
@@ -38,6 +38,7 @@ class Keeper(Protocol):
     """Whoever settles a handle: what the handle asks of its driver."""
 
     condition: Any
+    lock: Any
     forked: bool
     heralds: Relay[tuple[Any, JobHandle[Any]]]
 
@@ -152,10 +153,14 @@ class JobHandle(Job, Future[T]):
         return None if self.state is SUCCEEDED else self.outcome
 
     def _retrieved(self) -> None:
-        if self.extra is not None:
-            unretrieved = self.extra.unretrieved
-            if isinstance(unretrieved, Unretrieved):
-                unretrieved.error = None
+        noted = None if self.extra is None else self.extra.unretrieved
+        if noted is None and self.state is not CANCELLED:
+            with self.driver.lock:  # whoever settled it may just be about to note that nobody has looked
+                noted = self.more().unretrieved
+                if noted is None:
+                    self.more().unretrieved = RETRIEVED
+        if isinstance(noted, Unretrieved):
+            noted.error = None
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:

@@ -313,10 +313,17 @@ class Turns(ABC):
         """Tell the world of a job that settled other than by succeeding."""
         if not job.state.settled:  # an interrupt came before it could
             return
-        if job.state is not CANCELLED and job.state is not SUCCEEDED and job.more().unretrieved is None:
-            job.more().unretrieved = Unretrieved(job.id, job.name, job.outcome)
+        if job.state is not CANCELLED and job.state is not SUCCEEDED:
+            self._note_unretrieved(job)
         job.forget_call()
         job.notify()
+
+    def _note_unretrieved(self, job: JobHandle[Any]) -> None:
+        """Have it logged if nobody ever asks what became of a failed job."""
+        name = job.name  # before the lock: it is anybody's code
+        with self.lock:  # somebody may see that it has settled, and ask, before this
+            if job.more().unretrieved is None:
+                job.more().unretrieved = Unretrieved(job.id, name, job.outcome)
 
     # Time
 

@@ -41,6 +41,10 @@ def herald(news: tuple[Any, Any]) -> None:
         watcher.add_exception(handle)
 
 
+#: Stands where an `Unretrieved` would, once somebody has looked.
+RETRIEVED = object()
+
+
 class Unretrieved:
     """Logs a failure when the handle that held it is dropped unread, as asyncio does.
 
