@@ -4,6 +4,7 @@ PYTHON ?= python3
 FOLDER ?=
 ARGS ?=
 JOBS ?= 2
+MINUTES ?= 10
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test lint format types contracts unit docs bench stress conformance others everywhere wheel-check clean
+.PHONY: help venv demo test lint format types contracts unit docs bench stress soak conformance others everywhere wheel-check clean
 
 help: ## List these commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +57,9 @@ bench: $(READY) ## Each figure beside the peer's, from the same run.
 stress: $(READY) ## The slow, seeded tests, and the model tests with other examples each time: minutes.
 	$(BIN)/python -m pytest -m slow $(ARGS)
 	EXAMPLES=500 $(BIN)/python -m pytest -q tests/model $(ARGS)
+
+soak: $(READY) ## Everything for real under faults, judged from outside: make soak [MINUTES=10] [ARGS="--seed 1"].
+	$(BIN)/python tests/soak/run.py --minutes $(MINUTES) $(ARGS)
 
 conformance: $(READY) ## CPython's own Executor tests, on every interpreter here that has them.
 	$(BIN)/python .ci/each_python.py tests/conformance/run.py $(ARGS)

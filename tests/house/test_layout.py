@@ -18,6 +18,7 @@ KINDS_OF_PROOF = {
     "house",
     "benchmarks",
     "conformance",
+    "soak",
 }
 
 
