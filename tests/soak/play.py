@@ -104,17 +104,17 @@ class Submitter:
 
     def run(self, until):
         """Submit until then."""
-        tick = 0.01
-        burst_ends = 0.0
+        burst_ends, last = 0.0, now()
         while (moment := now()) < until:
+            since, last = min(0.1, moment - last), moment
             if moment > burst_ends + 4 and self.dice.random() < 0.003:
                 burst_ends = moment + self.dice.uniform(0.2, 1.5)
             factor = 4 if moment < burst_ends else 0.75
             for group, (rate, deeds) in LOAD.items():
-                for _ in range(_poisson(self.dice, rate * factor * self.pace * tick)):
+                for _ in range(_poisson(self.dice, rate * factor * self.pace * since)):
                     self.submit(group, deeds)
             self.collect()
-            time.sleep(tick)
+            time.sleep(0.01)
 
     def submit(self, group, deeds):
         """Submit one job, whatever becomes of it."""
