@@ -44,10 +44,11 @@ class Record(NamedTuple):
 
 
 class Pen:
-    """Appends records to the file of this process. Cost: 3 µs. Threads: any, for each write is one line."""
+    """Appends records to the file of this process. Cost: 4 µs. Threads: any, for each write is one line."""
 
     def __init__(self) -> None:
-        self._pid = self._file = -1
+        self._place: tuple[int, str] | None = None
+        self._file = -1
 
     def write(self, letter: str, whose: object, *rest: object, at: float | None = None) -> float:
         """Append one record and return its moment."""
@@ -57,10 +58,11 @@ class Pen:
         return moment
 
     def _opened(self) -> int:
-        if self._pid != os.getpid():  # also in a forked child
-            path = Path(os.environ[FOLDER]) / f"{os.getpid()}.log"
+        place = os.getpid(), os.environ[FOLDER]
+        if self._place != place:  # also in a forked child
+            path = Path(place[1]) / f"{place[0]}.log"
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            self._pid = os.getpid()
+            self._place = place
         return self._file
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from pools import ProcessPool
 from pools._process_line import Line
-from scheduler import PoolGroup
+from scheduler import PoolGroup, WorkerDied
 
 resource = pytest.importorskip("resource", reason="there are no limits on files here")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts in /proc")
@@ -86,11 +86,14 @@ def test_an_error_that_is_kept_keeps_nothing_of_the_worker_it_came_from(cpu):
 
 
 def test_the_files_of_a_dead_worker_are_closed_when_it_is_buried(cpu):
-    """They were when somebody collected its process object: with enough deaths in between there were none left."""
+    """They were when its process object was collected, and an error that was raised while it was read keeps that."""
     cpu.submit(jobs.pid).result(PATIENCE)
-    before = len(open_files())
+    before, kept = len(open_files()), []
 
-    kept = [cpu.submit(jobs.crash, "exit").exception(PATIENCE) for _ in range(3)]
+    for _ in range(2):
+        kept.append(cpu.submit(jobs.return_on_unpickle, "raise").exception(PATIENCE))
+        assert isinstance(cpu.submit(jobs.crash, "exit").exception(PATIENCE), WorkerDied)
     cpu.submit(jobs.pid).result(PATIENCE)
 
-    assert (3, before) == (len(kept), len(open_files()))
+    assert [jobs.Boom] * 2 == [type(error) for error in kept]
+    assert before == len(open_files())
