@@ -38,6 +38,8 @@ WHOLE_MESSAGES = hasattr(socket, "AF_UNIX") and hasattr(socket, "SOCK_SEQPACKET"
 _DO_NOT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 #: Starting a process, and asking for its exit code, are not thread-safe in `multiprocessing`.
 _starting = threading.Lock()
+#: Seconds in which a killed process is gone, however busy the machine; one that is not hangs in the kernel, and stays.
+_KILLED_WITHIN = 4.0
 #: Lines of standard error that are kept for the case that the worker dies, and bytes at most.
 _LINES_KEPT, _BYTES_KEPT = 20, 4096
 
@@ -267,7 +269,7 @@ class Line:
             self.process.join(timeout)
         if self.alive:
             self.kill()
-            self.process.join(timeout)
+            self.process.join(max(timeout, _KILLED_WITHIN))  # it dies as soon as it gets a processor
         self.pass_on_errors()
         pid = self.process.pid
         if hasattr(os, "killpg") and pid is not None:

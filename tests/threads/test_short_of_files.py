@@ -67,6 +67,21 @@ def test_a_worker_that_there_are_no_files_for_leaves_none_open(only_so_many, met
     assert before - {hear.fileno(), wake.fileno()} >= open_files()
 
 
+def test_a_killed_worker_is_gone_when_it_is_let_go_of_however_busy_the_machine():
+    """Patience of kill_after, 0.3 s, was too short under load: a zombie stayed, and two files, until the next start."""
+    hear, wake = socket.socketpair()
+    with hear, wake:
+        before = open_files()
+        line = Line(multiprocessing.get_context("spawn"), "killed", hear)
+        pid = line.process.pid
+
+        assert line.end(0.0, now=True) == -9
+
+        line.close()
+        assert before == open_files()
+        assert not Path(f"/proc/{pid}").exists()
+
+
 @pytest.fixture
 def cpu(open_scheduler):
     """A scheduler with one worker process."""
