@@ -36,7 +36,7 @@ from ._process_wire import (
 WHOLE_MESSAGES = hasattr(socket, "AF_UNIX") and hasattr(socket, "SOCK_SEQPACKET")
 
 _DO_NOT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
-#: Starting a process, and asking for its exit code, are not thread-safe in `multiprocessing`.
+#: Starting a process, and asking for its exit code, are not thread-safe in `multiprocessing`; nor is counting files.
 _starting = threading.Lock()
 #: Seconds in which a killed process is gone, however busy the machine; one that is not hangs in the kernel, and stays.
 _KILLED_WITHIN = 4.0
@@ -50,12 +50,12 @@ class Line:
     def __init__(self, context: Any, name: str, wake: socket.socket) -> None:
         self.name = name
         self.since = time.monotonic()
-        with contextlib.ExitStack() as undo:  # the system may have no file left for the next step
+        # One at a time, or another one would take the files that this one has asked for.
+        with _starting, contextlib.ExitStack() as undo:  # the system may have no file left for the next step
             theirs, arguments = self._open(undo)
             self.process = context.Process(target=_enter, args=arguments, name=f"two-tier-scheduler-{name}")
-            with _starting:
-                need_files(self._errors, FILES_OF_A_START)
-                self.process.start()
+            need_files(self._errors, FILES_OF_A_START)
+            self.process.start()
             undo.pop_all()
         for end in theirs:
             end.close()

@@ -30,7 +30,7 @@ from history import read
 #: Seconds by which a less urgent job may start before a more urgent one that waits. By design it is what lies ahead
 #: at a worker, 2 ms of work and the 5 ms after which that is taken back; the rest is for threads that have been
 #: given a job and wait for a processor before they can write that down.
-BOUND = 0.25
+BOUND = 0.5
 #: Seconds by which a start may be later than its own end: what was handed over, and stood still.
 LATE = 3.0
 #: How much later than it happened something may be written down where only the order of two threads decides.
@@ -305,7 +305,7 @@ def inversions(history, bound, *, told=False):
             (edge, change, story.priority)
             for story in stories
             if story.simple
-            for begin, end in [(story.accepted + bound, _first_start(story, told=told) - bound)]
+            for begin, end in [(story.accepted + bound, _waited_until(story, told=told) - bound)]
             if begin < end
             for edge, change in ((begin, 1), (end, -1))
         )
@@ -335,9 +335,16 @@ def _overtakers(waits, starts):
             yield moment, whose
 
 
-def _first_start(story, *, told):
+def _waited_until(story, *, told):
+    """Return until when a job surely waited: its first start, or the limit that ended it without one.
+
+    When else it was ended without a start is not seen: its callback tells of it later.
+    """
     starts = _all_starts(story, told=told)
-    return min([story.end[0], *starts])
+    if starts:
+        return min(starts)
+    limits = [float(story.marks[name]) for name in ("queue_timeout", "deadline") if name in story.marks]
+    return min(story.end[0], story.at + min(limits)) if limits else story.accepted
 
 
 def _all_starts(story, *, told):

@@ -1,8 +1,8 @@
 """What a process holds, sampled from outside, and whether it grows.
 
 The rule: over the second half of the samples, the Theil-Sen slope (the median of the slopes of all pairs, which a
-few outliers do not move: Theil 1950, Sen 1968) times the length of that half is at most an allowance; and after
-closing, threads, children and file descriptors are back at what they were before the scheduler was made.
+few outliers do not move: Theil 1950, Sen 1968) of the lowest of each twenty, times the length of that half, is at most
+an allowance. The lowest, for pools that are opened come and go, and what has leaked stays. And after closing, threads, children and file descriptors are back at what they were before the scheduler was made.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 #: Growth over half a run that counts as flat: so much, or this share of the median, whichever is more.
 ALLOWED = {"threads": 6.0, "children": 2.0, "files": 8.0, "memory": 6.0}
 SHARE = 0.05
+#: Samples of which the lowest counts.
+WINDOW = 20
 #: Fewer samples than this in the second half say nothing about a slope.
-SAMPLES_MIN = 60
+SAMPLES_MIN = 6 * WINDOW
 
 
 class Sample(NamedTuple):
@@ -105,8 +107,15 @@ def growths(samples):
     for what, allowed in ALLOWED.items():
         points = [(each.at, float(getattr(each, what))) for each in half]
         median = statistics.median(y for _, y in points)
-        answer.append(Growth(what, theil_sen(points) * length, median, max(allowed, SHARE * median)))
+        slope = theil_sen(floor_of(points))
+        answer.append(Growth(what, slope * length, median, max(allowed, SHARE * median)))
     return answer
+
+
+def floor_of(points):
+    """Return the lowest point of each window, in the window's middle."""
+    windows = [points[at : at + WINDOW] for at in range(0, len(points) - WINDOW + 1, WINDOW)]
+    return [(window[WINDOW // 2][0], min(y for _, y in window)) for window in windows]
 
 
 def not_flat(samples):

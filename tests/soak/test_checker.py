@@ -260,6 +260,15 @@ def test_a_job_that_began_before_it_was_chosen_is_caught(forge):
     assert ["choices_are_exact"] == list(forge.found())
 
 
+def test_a_job_whose_limit_has_passed_is_overtaken_by_right(forge):
+    """Its callback tells later that it has expired, and until then it looks as if it waited."""
+    forge.submitted("urgent", 0.9, priority=0, marks="queue_timeout=0.1")
+    forge.ended("urgent", 5.0, state="expired", error="QueueTimeout", attempts="")
+    forge.whole("bulk", 0.5, 3.0, 5.0, priority=40)
+
+    assert {} == forge.found()
+
+
 @pytest.mark.parametrize("marks", ["delay=1.0", "tenant=slow", "key=k"])
 def test_a_job_that_may_not_start_yet_is_overtaken_by_right(forge, marks):
     """A delay, a limit or a key keeps a job from starting, and nobody else."""

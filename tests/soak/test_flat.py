@@ -44,6 +44,16 @@ def test_a_small_leak_is_caught(what, a_second):
     assert complaint.startswith(f"{what} grew by")
 
 
+def test_pools_that_come_and_go_are_no_leak():
+    """Scaling opens descriptors by the dozen, for half a minute or two, and more often towards the end by chance."""
+    steady = samples(noise=0.0)
+    busy = [
+        each._replace(files=each.files + 22) if each.at % 60 > 30 - each.at / 30 else each for each in steady
+    ]
+
+    assert [] == flat.not_flat(busy)
+
+
 def test_outliers_do_not_move_the_slope():
     """A burst at the wrong moment is a fact of life; least squares would take it for a trend."""
     line = [(float(x), 5.0) for x in range(100)]

@@ -112,3 +112,26 @@ def test_the_files_of_a_dead_worker_are_closed_when_it_is_buried(cpu):
 
     assert [jobs.Boom] * 2 == [type(error) for error in kept]
     assert before == len(open_files())
+
+
+def test_workers_that_start_at_the_same_time_do_not_take_each_others_files(only_so_many, in_thread):
+    """One asked whether there were enough, another took them, and the first lost two in the standard library."""
+    hear, wake = socket.socketpair()
+    started = []
+
+    def start():
+        with contextlib.suppress(OSError):
+            started.append(Line(multiprocessing.get_context("forkserver"), "tried", hear))
+
+    with hear, wake:
+        before = open_files()
+        for spare in (100, *range(20, 32)):  # with plenty first: what stays for good is there then
+            with only_so_many(spare):
+                for attempt in [in_thread(start) for _ in range(3)]:
+                    attempt.result()
+            for line in started:
+                line.end(PATIENCE, now=True)
+                line.close()
+            started.clear()
+            before = open_files() if spare == 100 else before
+            assert len(before) >= len(open_files()), f"with {spare} to spare"
