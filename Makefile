@@ -7,6 +7,7 @@ SEED ?=
 SEEDS ?=
 JOBS ?= 2
 FIRST_SEED ?= 1
+MINUTES ?= 10
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test lint format types contracts unit docs bench stress storm interleave conformance others everywhere wheel-check clean
+.PHONY: help venv demo test lint format types contracts unit docs bench stress storm interleave soak conformance others everywhere wheel-check clean
 
 help: ## List these commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +66,9 @@ storm: $(READY) ## Whole runs of the core, each made by one seed: make storm [SE
 
 interleave: $(READY) ## Many schedules of each race, line by line: make interleave [SEEDS=2000] [FIRST_SEED=1] [ARGS="-k door"].
 	SEEDS=$(or $(SEEDS),2000) FIRST_SEED=$(FIRST_SEED) $(BIN)/python -m pytest -q tests/interleavings -m "slow or not slow" --timeout 3600 $(ARGS)
+
+soak: $(READY) ## Everything for real under faults, judged from outside: make soak [MINUTES=10] [ARGS="--seed 1"].
+	$(BIN)/python tests/soak/run.py --minutes $(MINUTES) $(ARGS)
 
 conformance: $(READY) ## CPython's own Executor tests, on every interpreter here that has them.
 	$(BIN)/python .ci/each_python.py tests/conformance/run.py $(ARGS)

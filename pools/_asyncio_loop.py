@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import reprlib
 import sys
 from asyncio import AbstractEventLoop, Task
@@ -12,7 +11,9 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
-_log = logging.getLogger("two-tier-scheduler.pools")
+from .logs import log_of
+
+_log = log_of("two-tier-scheduler.pools")
 
 #: Seconds that what is left on a loop gets to heed its cancellation. Arbitrary.
 _GRACE = 0.5

@@ -7,7 +7,6 @@ whether the next tick is overdue, and by what. While none run, the timer does no
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import threading
 import time
@@ -18,7 +17,9 @@ from collections.abc import Callable, Sized
 from contextvars import Context
 from pathlib import Path
 
-_log = logging.getLogger("two-tier-scheduler.pools")
+from .logs import log_of
+
+_log = log_of("two-tier-scheduler.pools")
 
 #: Seconds for which a lag is remembered: between the first number and twice that. Arbitrary.
 REMEMBERED = 5.0

@@ -6,19 +6,18 @@ Not thread-safe but for `recall`'s use under the shepherd's lock; see `_process_
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import select
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
 from . import _process_worker
+from ._process_files import FILES_OF_A_START, ends, need_files, pair, pipe, shared_byte
 from ._process_wire import (
     BATCH,
     CALL,
@@ -37,13 +36,12 @@ from ._process_wire import (
 WHOLE_MESSAGES = hasattr(socket, "AF_UNIX") and hasattr(socket, "SOCK_SEQPACKET")
 
 _DO_NOT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
-#: Starting a process, and asking for its exit code, are not thread-safe in `multiprocessing`.
+#: Starting a process, and asking for its exit code, are not thread-safe in `multiprocessing`; nor is counting files.
 _starting = threading.Lock()
+#: Seconds in which a killed process is gone, however busy the machine; one that is not hangs in the kernel, and stays.
+_KILLED_WITHIN = 4.0
 #: Lines of standard error that are kept for the case that the worker dies, and bytes at most.
 _LINES_KEPT, _BYTES_KEPT = 20, 4096
-
-#: The pool's ends of every line, for a forked child to close: or no worker would see its pool go.
-_ends: set[socket.socket] = set()
 
 
 class Line:
@@ -52,35 +50,38 @@ class Line:
     def __init__(self, context: Any, name: str, wake: socket.socket) -> None:
         self.name = name
         self.since = time.monotonic()
-        kind = socket.SOCK_SEQPACKET if WHOLE_MESSAGES else socket.SOCK_STREAM
-        self._calls, self._unread = _pair(kind)
-        self._tickets, self._untaken = _pair(socket.SOCK_STREAM)
-        #: A message with several calls for which there was no room; their tickets are sent.
-        self._held = b""
-        self._stream, theirs = _pair(socket.SOCK_STREAM)
-        self._frames = Frames()
-        self._said = b""
-        marks, self._phase = _shared_byte()
-        self._errors, errors = os.pipe()
-        os.set_blocking(self._errors, False)
-        arguments = (self._unread, self._untaken, theirs, marks, Connection(errors), WHOLE_MESSAGES)
-        self.process = context.Process(target=_enter, args=arguments, name=f"two-tier-scheduler-{name}")
-        try:
-            with _starting:
-                self.process.start()
-        except BaseException:
-            self._close_lines()
-            raise
-        finally:
-            theirs.close()
-            arguments[4].close()
-            if marks is not None:
-                marks.close()
-            if not WHOLE_MESSAGES:
-                self._unread.close()
-                self._untaken.close()
+        # One at a time, or another one would take the files that this one has asked for.
+        with _starting, contextlib.ExitStack() as undo:  # the system may have no file left for the next step
+            theirs, arguments = self._open(undo)
+            self.process = context.Process(target=_enter, args=arguments, name=f"two-tier-scheduler-{name}")
+            need_files(self._errors, FILES_OF_A_START)
+            self.process.start()
+            undo.pop_all()
+        for end in theirs:
+            end.close()
         self._stream.setblocking(False)
         self._watch = Watch(self._stream, wake, self.process.sentinel, self._errors)
+
+    def _open(self, undo: contextlib.ExitStack) -> tuple[list[Any], tuple[Any, ...]]:
+        """Open both ends of every line; return the worker's, and all that it is to be given.
+
+        What is open goes onto `undo`, so that it is closed again if a later step fails.
+        """
+        kind = socket.SOCK_SEQPACKET if WHOLE_MESSAGES else socket.SOCK_STREAM
+        self._calls, self._unread = pair(kind, undo)
+        self._tickets, self._untaken = pair(socket.SOCK_STREAM, undo)
+        #: A message with several calls for which there was no room; their tickets are sent.
+        self._held = b""
+        self._stream, stream = pair(socket.SOCK_STREAM, undo)
+        self._frames = Frames()
+        self._said = b""
+        marks, self._phase = shared_byte(undo)
+        self._errors, errors = pipe(undo)
+        os.set_blocking(self._errors, False)
+        theirs = [stream, errors, *([] if marks is None else [marks])]
+        if not WHOLE_MESSAGES:
+            theirs += self._unread, self._untaken
+        return theirs, (self._unread, self._untaken, stream, marks, errors, WHOLE_MESSAGES)
 
     # Sending
 
@@ -259,7 +260,7 @@ class Line:
 
     def dismiss(self) -> None:
         """Close the call line: the worker ends when it has run what it has."""
-        _ends.discard(self._calls)
+        ends.discard(self._calls)
         self._calls.close()
 
     def end(self, timeout: float, *, now: bool = False) -> int | None:
@@ -268,7 +269,7 @@ class Line:
             self.process.join(timeout)
         if self.alive:
             self.kill()
-            self.process.join(timeout)
+            self.process.join(max(timeout, _KILLED_WITHIN))  # it dies as soon as it gets a processor
         self.pass_on_errors()
         pid = self.process.pid
         if hasattr(os, "killpg") and pid is not None:
@@ -282,15 +283,14 @@ class Line:
     def close(self) -> None:
         """Give everything back."""
         self._watch.close()
-        self._close_lines()
-
-    def _close_lines(self) -> None:
         for line in (self._calls, self._unread, self._tickets, self._untaken, self._stream):
-            _ends.discard(line)
+            ends.discard(line)
             line.close()
         os.close(self._errors)
         if self._phase is not None:
             self._phase.close()
+        with contextlib.suppress(ValueError):  # it hangs in the kernel
+            self.process.close()  # which has two files of its own, until somebody collects it
 
 
 class Watch:
@@ -358,23 +358,6 @@ def unannounced(body: bytes, buffers: Buffers) -> list[memoryview]:
 
 def _enter(*arguments: Any) -> None:
     """Begin in the worker process."""
-    for line in tuple(_ends):  # only a forked child has any
+    for line in tuple(ends):  # only a forked child has any
         line.close()
     _process_worker.main(*arguments)
-
-
-def _pair(kind: int) -> tuple[socket.socket, socket.socket]:
-    ours, theirs = socket.socketpair(type=kind)
-    _ends.add(ours)
-    return ours, theirs
-
-
-def _shared_byte() -> tuple[Any, Any]:
-    """Return one byte of memory that the worker writes and we read: to send, and to read; None where it cannot be had."""
-    if not hasattr(os, "setpgid"):
-        return None, None
-    with tempfile.TemporaryFile() as file:
-        file.truncate(mmap.PAGESIZE)
-        memory = mmap.mmap(file.fileno(), mmap.PAGESIZE)
-        memory[0:1] = b"s"
-        return Connection(os.dup(file.fileno())), memory

@@ -5,6 +5,7 @@ from __future__ import annotations
 import marshal
 import pickle
 import signal
+from _thread import allocate_lock, start_new_thread
 from typing import Any
 
 from ._process_line import Line
@@ -49,14 +50,33 @@ def error_of(frame: Frame, worker: str) -> BaseException:
 
 
 def _traceback(frames: Any) -> Any:
+    """Return a traceback with these frames; None where it cannot be had. Cost: 50 µs.
+
+    Made on a thread of its own: a frame keeps its callers, and whoever keeps the error would keep what they have
+    in hand, a worker's files and other calls' values among it, as long as that.
+    """
     if frames is None:
         return None
-    try:
-        from tblib import Traceback  # noqa: PLC0415  an extra
+    made: list[Any] = []
+    done = allocate_lock()
 
-        return Traceback.from_dict(frames).as_traceback()
-    except Exception:
+    def make() -> None:
+        try:
+            from tblib import Traceback  # noqa: PLC0415  an extra
+
+            made.append(Traceback.from_dict(frames).as_traceback())
+        except BaseException:
+            made.append(None)
+        finally:
+            done.release()
+
+    done.acquire()
+    try:
+        start_new_thread(make, ())
+    except RuntimeError:  # no thread to be had
         return None
+    done.acquire()
+    return made.pop()
 
 
 def gone(line: Line, code: int | None, phase: str, remedy: str = "") -> WorkerGone:

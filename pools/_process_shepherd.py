@@ -13,7 +13,6 @@ Assumptions: the scheduler starts a call in this slot only after `ready`, and wh
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import socket
 import threading
@@ -30,8 +29,9 @@ from ._process_outcomes import error_of, gone, outcome_of
 from ._process_recycle import Recycle
 from ._process_wire import READY, Buffers, Frame
 from .contract import Call, CallAbandoned, Front, Outcome, PoolStopped, WorkerGone
+from .logs import log_of
 
-_log = logging.getLogger("two-tier-scheduler.pools")
+_log = log_of("two-tier-scheduler.pools")
 
 #: Seconds before a worker that did not come up is tried again, doubled each time; then the pool is broken.
 FIRST_PAUSE, STARTS_MAX = 0.1, 3

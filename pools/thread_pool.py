@@ -12,7 +12,6 @@ the process; at interpreter exit the scheduler waits for the others first.
 from __future__ import annotations
 
 import contextlib
-import logging
 import reprlib
 import threading
 import time
@@ -23,8 +22,9 @@ from typing import Any
 import attrs
 
 from .contract import Call, CallAbandoned, Front, PoolStopped, Traits, check_slots
+from .logs import log_of
 
-_log = logging.getLogger("two-tier-scheduler.pools")
+_log = log_of("two-tier-scheduler.pools")
 
 _THREAD_PREFIX = "two-tier-scheduler-"
 

@@ -7,13 +7,14 @@ their limits then. Whoever waits there for the schedulers to end stands in: see 
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import threading
 from _thread import allocate_lock
 from collections.abc import Callable
 
-_log = logging.getLogger("two-tier-scheduler.driver")
+from pools.logs import log_of
+
+_log = log_of("two-tier-scheduler.driver")
 
 #: Seconds it sleeps at least, so that a thousand timers a millisecond do not wake it a thousand times.
 REST = 0.0005

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import math
 import reprlib
 import threading
@@ -13,6 +12,8 @@ from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError
 from threading import RLock
 from typing import Any
+
+from pools.logs import log_of
 
 from ._core import events
 from ._core.deadlock import is_stuck
@@ -29,7 +30,7 @@ from ._recording import RecordingCore
 from ._turn import Turns, reentered
 from ._watching import Watcher
 
-_log = logging.getLogger("two-tier-scheduler.driver")
+_log = log_of("two-tier-scheduler.driver")
 
 #: CPython's words, which programs look for.
 REFUSAL = "cannot schedule new futures after shutdown"

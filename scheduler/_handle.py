@@ -14,7 +14,6 @@ A handle is the job's own record (one object, not two), and borrows its schedule
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextvars import Context
@@ -22,22 +21,25 @@ from functools import partial
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
+from pools.logs import log_of
+
 from ._core.job import Attempt, Job, JobOptions, Line
 from ._core.standing import Standing
 from ._core.states import CANCELLED, RUNNING, SUCCEEDED, WAITING
 from ._current import inside, local
 from ._relay import Relay
-from ._watching import Late, Unretrieved, Watcher
+from ._watching import RETRIEVED, Late, Unretrieved, Watcher
 
 T = TypeVar("T")
 
-_log = logging.getLogger("two-tier-scheduler.handle")
+_log = log_of("two-tier-scheduler.handle")
 
 
 class Keeper(Protocol):
     """Whoever settles a handle: what the handle asks of its driver."""
 
     condition: Any
+    lock: Any
     forked: bool
     heralds: Relay[tuple[Any, JobHandle[Any]]]
 
@@ -152,10 +154,14 @@ class JobHandle(Job, Future[T]):
         return None if self.state is SUCCEEDED else self.outcome
 
     def _retrieved(self) -> None:
-        if self.extra is not None:
-            unretrieved = self.extra.unretrieved
-            if isinstance(unretrieved, Unretrieved):
-                unretrieved.error = None
+        noted = None if self.extra is None else self.extra.unretrieved
+        if noted is None and self.state is not CANCELLED:
+            with self.driver.lock:  # whoever settled it may just be about to note that nobody has looked
+                noted = self.more().unretrieved
+                if noted is None:
+                    self.more().unretrieved = RETRIEVED
+        if isinstance(noted, Unretrieved):
+            noted.error = None
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterable
+
+from pools.logs import log_of
 
 from ._core.books import worded
 from ._core.events import Event
@@ -12,7 +13,7 @@ from ._relay import Relay
 
 Observer = Callable[[Event], object]
 
-_log = logging.getLogger("two-tier-scheduler.observers")
+_log = log_of("two-tier-scheduler.observers")
 
 
 class Observers:

@@ -6,10 +6,10 @@ One that the autoscaler adds is on the books before it is real, so that it count
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 
 from pools.contract import Deliver
+from pools.logs import log_of
 
 from ._alarm import at_exit
 from ._core.books import describe
@@ -19,7 +19,7 @@ from ._desk import Desk
 from ._errors import SchedulerClosed
 from ._front import PoolFront
 
-_log = logging.getLogger("two-tier-scheduler.driver")
+_log = log_of("two-tier-scheduler.driver")
 
 
 class Opening(Desk):

@@ -19,7 +19,6 @@ A job (or callback) that closes its own scheduler is not waited for: that would 
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -28,6 +27,8 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 import attrs
+
+from pools.logs import log_of
 
 from ._alarm import stand_in
 from ._core import events
@@ -49,7 +50,7 @@ STAND_IN_EVERY = 0.02
 _STUCK_LEAVE_WITHIN = 0.05
 
 
-_log = logging.getLogger("two-tier-scheduler.stopping")
+_log = log_of("two-tier-scheduler.stopping")
 
 
 class Closing:

@@ -12,7 +12,6 @@ for it or a second interrupt came, stays on the list, and whoever comes next pay
 
 from __future__ import annotations
 
-import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from threading import RLock
 from typing import Any, TypeVar
 
 from pools.contract import PoolRecipe, PoolStopped
+from pools.logs import log_of
 
 from ._alarm import Alarm
 from ._clock import Clock, VirtualClock
@@ -41,7 +41,7 @@ from ._watching import Unretrieved, herald
 
 T = TypeVar("T")
 
-_log = logging.getLogger("two-tier-scheduler.driver")
+_log = log_of("two-tier-scheduler.driver")
 
 #: Where an exception struck: with the books in order, with the books torn, and after the turn.
 INSIDE, INSIDE_TORN, OUTSIDE = range(3)
@@ -323,10 +323,17 @@ class Turns(ABC):
         """Tell the world of a job that settled other than by succeeding."""
         if not job.state.settled:  # an interrupt came before it could
             return
-        if job.state is not CANCELLED and job.state is not SUCCEEDED and job.more().unretrieved is None:
-            job.more().unretrieved = Unretrieved(job.id, job.name, job.outcome)
+        if job.state is not CANCELLED and job.state is not SUCCEEDED:
+            self._note_unretrieved(job)
         job.forget_call()
         job.notify()
+
+    def _note_unretrieved(self, job: JobHandle[Any]) -> None:
+        """Have it logged if nobody ever asks what became of a failed job."""
+        name = job.name  # before the lock: it is anybody's code
+        with self.lock:  # somebody may see that it has settled, and ask, before this
+            if job.more().unretrieved is None:
+                job.more().unretrieved = Unretrieved(job.id, name, job.outcome)
 
     # Time
 

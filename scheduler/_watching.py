@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from _thread import allocate_lock
 from typing import Any
 
+from pools.logs import log_of
+
 from ._core.states import CANCELLED, SUCCEEDED
 
-_log = logging.getLogger("two-tier-scheduler.handle")
+_log = log_of("two-tier-scheduler.handle")
 
 
 class Watcher:
@@ -55,6 +56,10 @@ def herald(news: tuple[Any, Any]) -> None:
         watcher.add_cancelled(handle)
     else:
         watcher.add_exception(handle)
+
+
+#: Stands where an `Unretrieved` would, once somebody has looked.
+RETRIEVED = object()
 
 
 class Unretrieved:

@@ -20,6 +20,7 @@ KINDS_OF_PROOF = {
     "house",
     "benchmarks",
     "conformance",
+    "soak",
 }
 
 

@@ -419,6 +419,26 @@ def _unretrieved(caplog):
     return [r for r in caplog.records if "nobody retrieved its exception" in r.getMessage()]
 
 
+def test_a_failure_that_is_read_as_soon_as_it_is_seen_counts_as_read(open_scheduler, in_thread, caplog):
+    """A reader may see that a job has settled before its worker has noted that nobody has looked: a false alarm."""
+    scheduler = open_scheduler(1)
+    driver = scheduler._driver
+    note = driver._settled
+
+    def read_first(job):
+        assert isinstance(in_thread(job.exception).result(), ZeroDivisionError)
+        note(job)
+
+    driver._settled = read_first
+    handle = scheduler.submit(divmod, 1, 0)
+    concurrent.futures.wait([handle], timeout=20)
+    scheduler.close()
+    del handle, driver._settled
+    gc.collect()
+
+    assert [] == _unretrieved(caplog)
+
+
 def test_a_failure_that_nobody_retrieves_is_logged_once_when_the_handle_is_dropped(open_scheduler, caplog):
     """Errors pass silently when fire-and-forget jobs fail; asyncio taught everybody to expect a line."""
     s = open_scheduler(1)

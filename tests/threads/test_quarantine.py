@@ -99,6 +99,24 @@ def test_threads_that_ignore_their_limit_cost_one_pool_until_they_return(group_o
     assert_alive(s)
 
 
+def test_a_stuck_job_with_callbacks_returns_as_any_other(group_of, gates, clock, eventually, caplog):
+    """Between its return and the next look at its pool is a turn of its own, in which the invariants are checked."""
+    s, _ = group_of(ThreadPool(1))
+    held, handles = gates(), []
+    handle = s.with_options(run_timeout=LIMIT).submit(held.stop_here)
+    handle.add_done_callback(handles.append)
+    held.await_arrival()
+    clock.advance(LIMIT + GRACE)
+    assert PoolState.QUARANTINED is states(s)["g-1"]
+
+    held.open()
+
+    eventually(lambda: {"g-2": PoolState.ACCEPTING} == states(s), "the end of the pool")
+    assert [handle] == handles
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    assert isinstance(handle.exception(), RunTimeout)
+
+
 def test_a_neighbour_in_a_quarantined_pool_finishes(group_of, gates, clock, eventually):
     """Only the pool's free slots are given up, not the jobs that behave."""
     s, _ = group_of(ThreadPool(3))
