@@ -6,6 +6,7 @@ One that the autoscaler adds is on the books before it is real, so that it count
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 
 from pools.contract import Deliver
