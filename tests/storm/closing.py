@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hands import Hands
-from judge import Caught
+from storm.hands import Hands
+from storm.judge import Caught
 
 from scheduler._core.states import PoolState
 from scheduler._errors import JobInterrupted

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from judge import Caught
-from turns import StormJob, Turns
+from storm.judge import Caught
+from storm.turns import StormJob, Turns
 
 from scheduler._core.pool_table import PoolRecord, Slot
 from scheduler._core.retrier import REJECTED

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from turns import StormJob
+from storm.turns import StormJob
 
 from scheduler._core import events
 from scheduler._core.breakers import Phase

@@ -10,12 +10,12 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 import attrs
-from closing import Closing
-from judge import Caught
-from stimuli import Spec, Stimulus
-from story import stimuli_of
-from turns import REFUSALS, StormJob, waits_at_door
-from weather import Weather, weather
+from storm.closing import Closing
+from storm.judge import Caught
+from storm.stimuli import Spec, Stimulus
+from storm.story import stimuli_of
+from storm.turns import REFUSALS, StormJob, waits_at_door
+from storm.weather import Weather, weather
 
 from scheduler._core import capacity, shedding
 from scheduler._core import core as core_room

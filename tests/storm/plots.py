@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dice import Dice
-from stimuli import Spec
-from weather import Weather
+from storm.dice import Dice
+from storm.stimuli import Spec
+from storm.weather import Weather
 
 #: Seconds after the plot's moment, what happens, and its arguments; a number below 0 is that of an own job.
 Scene = tuple[float, str, tuple[Any, ...]]

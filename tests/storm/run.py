@@ -10,11 +10,15 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 
 import attrs
-from marks import Marks
-from play import Caught, play
-from shrink import shrunk, story
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from storm.marks import Marks  # noqa: E402
+from storm.play import Caught, play  # noqa: E402
+from storm.shrink import shrunk, story  # noqa: E402
 
 #: From so many seeds on, a mark that is never reached fails the run.
 ENOUGH = 1000

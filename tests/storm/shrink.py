@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
-from play import Played, play
-from stimuli import Spec, Stimulus
-from story import stimuli_of
-from weather import Recipe, Weather, weather
+from storm.play import Played, play
+from storm.stimuli import Spec, Stimulus
+from storm.story import stimuli_of
+from storm.weather import Recipe, Weather, weather
 
 #: Runs that shrinking may take: some seconds.
 TRIES = 600

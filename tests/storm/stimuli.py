@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import attrs
-from dice import Dice
-from weather import Weather
+from storm.dice import Dice
+from storm.weather import Weather
 
 Fate = str  #: "value", "error", "bad" (a value that a policy rejects), "dies" (with its worker)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dice import Dice
-from plots import plots_of
-from stimuli import Stimulus, stimuli
-from weather import Weather
+from storm.dice import Dice
+from storm.plots import plots_of
+from storm.stimuli import Stimulus, stimuli
+from storm.weather import Weather
 
 #: The share of runs with a plot, and of those the share with another one.
 PLOTTED = 0.6

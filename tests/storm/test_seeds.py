@@ -7,11 +7,11 @@ from pathlib import Path
 
 import attrs
 import pytest
-from bugs import BUGS, put_back
-from play import play
-from run import storm
-from shrink import shrunk, story
-from weather import weather
+from storm.bugs import BUGS, put_back
+from storm.play import play
+from storm.run import storm
+from storm.shrink import shrunk, story
+from storm.weather import weather
 
 pytestmark = pytest.mark.usefixtures("untraced")
 

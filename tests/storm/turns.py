@@ -12,10 +12,10 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import Any, TypeVar
 
-from judge import Caught, Judge
-from plugins import WATCH
-from stimuli import Spec
-from weather import Weather
+from storm.judge import Caught, Judge
+from storm.plugins import WATCH
+from storm.stimuli import Spec
+from storm.weather import Weather
 
 from policies.contracts import Admission
 from scheduler._assembly import make_core

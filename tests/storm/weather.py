@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from dice import Dice
-from plugins import BadAdmission, BadOrdering, BadRetry, BadRouting, BadSharing, BadShedding, Moods
+from storm.dice import Dice
+from storm.plugins import BadAdmission, BadOrdering, BadRetry, BadRouting, BadSharing, BadShedding, Moods
 
 from policies import (
     Affinity,
