@@ -42,7 +42,8 @@ from ._errors import (
     WorkerDied,
     WouldDeadlock,
 )
-from ._handle import Again, JobHandle
+from ._handle import JobHandle
+from ._hedge_call import Again
 from ._judging import judged, judges
 from ._keyed import Keyed, Take
 from ._turn import INSIDE, INSIDE_TORN, OUTSIDE, reentered

@@ -27,6 +27,7 @@ from ._core.job import Attempt, Job, JobOptions, Line
 from ._core.standing import Standing
 from ._core.states import CANCELLED, RUNNING, SUCCEEDED, WAITING
 from ._current import inside, local
+from ._hedge_call import Again
 from ._relay import Relay
 from ._watching import RETRIEVED, Late, Unretrieved, Watcher
 
@@ -361,40 +362,6 @@ class JobHandle(Job, Future[T]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"job {self.id}'s handle belongs to its process and cannot be pickled")
-
-
-class Again:
-    """The call of a hedge: a job's, in another slot than the job's own. Satisfies `pools.contract.Call`."""
-
-    __slots__ = ("args", "attempt", "context", "function", "job_id", "kwargs", "slot")
-
-    def __init__(self, job: JobHandle[Any], slot: Any) -> None:
-        assert job.function is not None
-        self.slot, self.attempt, self.job_id = slot, job.attempt, job.id
-        self.function: Callable[..., object] = job.function
-        self.args, self.kwargs = job.args, job.kwargs or {}
-        self.context = Context() if job.context is None else job.context.copy()  # the first is in it
-
-    def run(self) -> object:
-        """Run the call here, in a context of its own."""
-        function, args = self.enter()
-        try:
-            return function(*args)
-        except BaseException:
-            del self, function, args  # see `JobHandle.run`
-            raise
-
-    def enter(self) -> tuple[Callable[..., object], tuple[Any, ...]]:
-        """Begin to run the call here; see `JobHandle.enter`."""
-        self.slot.begun = self.attempt
-        local.slot = self.slot
-        return partial(self.context.run, self.function, *self.args, **self.kwargs), ()
-
-    def start(self) -> object:
-        """Call the function in the context that the caller is in."""
-        self.slot.begun = self.attempt
-        inside.set((self.slot, self.job_id, self.attempt))
-        return self.function(*self.args, **self.kwargs)
 
 
 def name_of(function: object) -> str:

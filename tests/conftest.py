@@ -35,7 +35,8 @@ def _survivors(known):
     give_up = time.monotonic() + PATIENCE
     for worker in _workers():
         if worker not in known and worker is not threading.current_thread():
-            worker.join(max(0.0, give_up - time.monotonic()))
+            with contextlib.suppress(ValueError):  # a process whose shepherd has just closed it
+                worker.join(max(0.0, give_up - time.monotonic()))
     return [worker for worker in _workers() if worker not in known]
 
 

@@ -53,7 +53,7 @@ LOOK_UP_EVERY = 0.004  # seconds
 FLAKY_EVERY = 50  # reads
 TARGET = 0.05  # seconds that reads may wait before a pool of threads is added
 GROWTH = 3  # pools of threads beyond those there are to begin with
-CALM = 8.0  # seconds in which those are expected to be gone again, when all is done
+CALM = 20.0  # seconds in which those are expected to be gone again, when all is done
 
 KINDS = {"io": "threads", "cpu": "processes"}
 

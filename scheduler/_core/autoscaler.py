@@ -9,7 +9,8 @@ A bad policy cannot hurt, because the rules are here and the same for all:
 4. Down slowly: one pool at a time, never in panic, never within a stable window of an addition, never while more
    slots are in use than on the mean, and never one of the last ``min_pools`` that take jobs. First the group shows
    that it does without the pool (`lulls`): for three stable windows it wanted fewer, for four if it is not known yet
-   how often the load returns; and none of the last eight intervals between two rises says that it is due. What is
+   how often the load returns, for two if it wanted more than half of the pools all the time, which is the noise of a
+   steady load; and none of the last eight intervals between two rises says that the load is due. What is
    expected keeps no pool for longer than sixteen stable windows after it was last wanted. A pool that goes is kept
    for one more after it was decided, idle, and is taken back before any is opened: so nothing is opened anew within
    a window of a drain but beyond what was drained. In seventeen stable windows and a panic window for each pool, a

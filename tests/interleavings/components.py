@@ -68,6 +68,9 @@ class Call:
     def __init__(self, number):
         self.number = number
 
+    def enter(self):
+        return self.run, ()
+
     def run(self):
         return self.number
 

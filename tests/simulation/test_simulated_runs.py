@@ -42,7 +42,7 @@ def test_the_figures_are_those_of_the_simulator():
 
 def test_pools_that_come_and_go_are_counted_and_paid():
     """What scaling saves is the difference of two such sums."""
-    load = synthetic("bursts:low=2,high=100,run_time=0.1,every=30,lasts=5,length=120", 1)
+    load = synthetic("bursts:low=2,high=60,run_time=0.1,every=100,lasts=5,length=330", 1)
     group = {**CONFIG["groups"][0], "min_pools": 1, "max_pools": 8}
     played = play(load, {"groups": [group]}, start_up=0.5)
     simulator = Simulator.from_config({"groups": [group]}, start_up=0.5)

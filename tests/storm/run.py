@@ -16,9 +16,9 @@ import attrs
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from storm.marks import Marks  # noqa: E402
-from storm.play import Caught, play  # noqa: E402
-from storm.shrink import shrunk, story  # noqa: E402
+from storm.marks import Marks
+from storm.play import Caught, play
+from storm.shrink import shrunk, story
 
 #: From so many seeds on, a mark that is never reached fails the run.
 ENOUGH = 1000

@@ -47,7 +47,7 @@ def test_one_seed_is_one_run_in_every_process():
     """A failure that cannot be played again is only a rumour."""
     digests = set()
     for salt in ("1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": salt, "PYTHONPATH": str(Path(__file__).parent)}
+        environment = {**os.environ, "PYTHONHASHSEED": salt, "PYTHONPATH": str(Path(__file__).parents[1])}
         command = [sys.executable, "-c", DIGESTS]
         answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         digests.add(answer.stdout)

@@ -268,11 +268,11 @@ def test_a_draining_pool_whose_workers_are_stuck_does_not_keep_the_others_from_g
     grown, gates, clock, eventually
 ):
     """One pool is drained at a time, but one that may never end is not what the next has to wait for."""
-    s, wanted = grown(ThreadPool(1), pools=3, stuck_after=GRACE)
+    s, wanted = grown(ThreadPool(1), pools=3, stuck_after=80)  # later than it is drained
     held, _ = hang(s, gates, 1)
     (stuck,) = [pool.pool_id for pool in s.pools() if pool.in_use]
     wanted.pools, wanted.pool = 1, stuck
-    clock.advance(100)
+    clock.advance(200)
 
     assert PoolState.DRAINING is states(s)[stuck]
     assert 2 == len(states(s))
@@ -283,11 +283,11 @@ def test_a_draining_pool_whose_workers_are_stuck_does_not_keep_the_others_from_g
 
 def test_a_draining_pool_whose_workers_are_stuck_is_not_taken_back(grown, gates, clock, eventually):
     """It could run nothing: the load that returned would wait beside a pool that counts as capacity."""
-    s, wanted = grown(ThreadPool(1), pools=2, stuck_after=GRACE)
+    s, wanted = grown(ThreadPool(1), pools=2, stuck_after=80)  # later than it is drained
     held, _ = hang(s, gates, 1)
     (stuck,) = [pool.pool_id for pool in s.pools() if pool.in_use]
     wanted.pools, wanted.pool = 1, stuck
-    clock.advance(100)
+    clock.advance(200)
     assert PoolState.DRAINING is states(s)[stuck]
 
     wanted.pools = 2
