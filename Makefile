@@ -74,10 +74,10 @@ conformance: $(READY) ## CPython's own Executor tests, on every interpreter here
 	$(BIN)/python .ci/each_python.py tests/conformance/run.py $(ARGS)
 
 others: $(READY) ## The same as everywhere, but for the interpreter of the virtual environment, where `make test` ran.
-	$(BIN)/python .ci/each_python.py --others -m pytest -q $(ARGS)
+	$(BIN)/python .ci/each_python.py --others -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
 
 everywhere: $(READY) ## The tests on every interpreter from 3.11 up that is here.
-	$(BIN)/python .ci/each_python.py -m pytest -q $(ARGS)
+	$(BIN)/python .ci/each_python.py -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
 
 wheel-check: $(READY) ## Build, install into an empty environment, run the tests from another folder.
 	$(BIN)/python .ci/wheel_check.py

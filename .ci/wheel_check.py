@@ -90,7 +90,7 @@ def check_tests(python: Path, folder: Path) -> None:
     strays = [file for file in files.splitlines() if not Path(file).is_relative_to(python.parent.parent)]
     assert not strays, f"imported from somewhere else: {strays}"
     run(python.with_name(PROJECT["name"]), "--help", cwd=folder)
-    run(python, "-m", "pytest", "-q", cwd=folder)
+    run(python, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", cwd=folder)
 
 
 def main() -> None:

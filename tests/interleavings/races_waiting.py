@@ -68,7 +68,8 @@ def the_standard_library_waits_as_jobs_settle():
 @scenario(("scheduler._lock", *HANDLES))
 def two_wait_for_jobs_of_two_schedulers_in_either_order():
     a, b = Scheduler(1), Scheduler(1)
-    handles = sorted([x.submit(int, n) for n in range(6) for x in (a, b)], key=id)  # alternately, so their ids are, too
+    # Submitted in turns, so that their ids take turns, too.
+    handles = sorted([x.submit(int, n) for n in range(6) for x in (a, b)], key=id)
     # `wait` takes conditions by the ids of their futures: first that of one scheduler, or first the other's.
     ours = [
         next(h for h in handles if h.driver is a._driver),
