@@ -53,7 +53,7 @@ class Line:
         # One at a time, or another one would take the files that this one has asked for.
         with _starting, contextlib.ExitStack() as undo:  # the system may have no file left for the next step
             theirs, arguments = self._open(undo)
-            self.process = context.Process(target=_enter, args=arguments, name=f"two-tier-scheduler-{name}")
+            self.process: Any = context.Process(target=_enter, args=arguments, name=f"two-tier-scheduler-{name}")
             need_files(self._errors, FILES_OF_A_START)
             self.process.start()
             undo.pop_all()
@@ -272,7 +272,7 @@ class Line:
             self.process.join(max(timeout, _KILLED_WITHIN))  # it dies as soon as it gets a processor
         self.pass_on_errors()
         pid = self.process.pid
-        if hasattr(os, "killpg") and pid is not None:
+        if hasattr(os, "killpg") and pid:  # never the group 0, which is our own
             # What it had started. A group that has members keeps its number from being used anew.
             with contextlib.suppress(OSError):
                 os.killpg(pid, signal.SIGKILL)
@@ -289,8 +289,9 @@ class Line:
         os.close(self._errors)
         if self._phase is not None:
             self._phase.close()
-        with contextlib.suppress(ValueError):  # it hangs in the kernel
-            self.process.close()  # which has two files of its own, until somebody collects it
+        # It has two files of its own until it is collected: now, if nobody else looks at it. Closed at once, they could
+        # be another process's files by the time at which `multiprocessing.active_children` reads them elsewhere.
+        self.process = None
 
 
 class Watch:
