@@ -53,7 +53,9 @@ class Line:
         # One at a time, or another one would take the files that this one has asked for.
         with _starting, contextlib.ExitStack() as undo:  # the system may have no file left for the next step
             theirs, arguments = self._open(undo)
-            self.process: Any = context.Process(target=_enter, args=arguments, name=f"two-tier-scheduler-{name}")
+            self.process: Any = context.Process(
+                target=_enter, args=arguments, name=f"two-tier-scheduler-{name}"
+            )
             need_files(self._errors, FILES_OF_A_START)
             self.process.start()
             undo.pop_all()
