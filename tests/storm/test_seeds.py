@@ -31,7 +31,7 @@ CAUGHT_BY = {
     "free_slots_are_counted_twice": range(20),
 }
 
-DIGESTS = "from play import play; print([play(seed).digest for seed in range(7000, 7008)])"
+DIGESTS = "from storm.play import play; print([play(seed).digest for seed in range(7000, 7008)])"
 
 
 @pytest.mark.timeout(1200)  # seconds of a machine on which much else runs
