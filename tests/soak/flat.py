@@ -2,7 +2,9 @@
 
 The rule: over the second half of the samples, the Theil-Sen slope (the median of the slopes of all pairs, which a
 few outliers do not move: Theil 1950, Sen 1968) of the lowest of each twenty, times the length of that half, is at most
-an allowance. The lowest, for pools that are opened come and go, and what has leaked stays. And after closing, threads, children and file descriptors are back at what they were before the scheduler was made.
+an allowance. The lowest, for pools that are opened come and go, and what has leaked stays. File descriptors are compared
+at equal numbers of child processes only, for each of those has eleven. And after closing, threads, children and file
+descriptors are back at what they were before the scheduler was made.
 """
 
 from __future__ import annotations
@@ -107,9 +109,19 @@ def growths(samples):
     for what, allowed in ALLOWED.items():
         points = [(each.at, float(getattr(each, what))) for each in half]
         median = statistics.median(y for _, y in points)
-        slope = theil_sen(floor_of(points))
+        slope = slope_beside_children(half) if what == "files" else theil_sen(floor_of(points))
         answer.append(Growth(what, slope * length, median, max(allowed, SHARE * median)))
     return answer
+
+
+def slope_beside_children(samples):
+    """Return the median slope of files of all pairs of samples with equally many child processes. Cost: O(n²)."""
+    slopes = [
+        (after.files - before.files) / (after.at - before.at)
+        for before, after in itertools.combinations(samples, 2)
+        if after.at > before.at and after.children == before.children
+    ]
+    return statistics.median(slopes) if slopes else 0.0
 
 
 def floor_of(points):

@@ -21,7 +21,9 @@ def samples(count=600, *, noise=2.0, **leaks):
         Sample(
             float(second),
             *(
-                what * min(1.0, 0.5 + second / 200) + dice.gauss(0, noise) + leaks.get(name, 0.0) * second
+                round(
+                    what * min(1.0, 0.5 + second / 200) + dice.gauss(0, noise) + leaks.get(name, 0.0) * second
+                )
                 for name, what in held.items()
             ),
         )
@@ -48,10 +50,27 @@ def test_pools_that_come_and_go_are_no_leak():
     """Scaling opens descriptors by the dozen, for half a minute or two, and more often towards the end by chance."""
     steady = samples(noise=0.0)
     busy = [
-        each._replace(files=each.files + 22) if each.at % 60 > 30 - each.at / 30 else each for each in steady
+        each._replace(files=each.files + 22, children=each.children + 2)
+        if each.at % 60 > 30 - each.at / 30
+        else each
+        for each in steady
     ]
 
     assert [] == flat.not_flat(busy)
+
+
+def test_a_pool_that_stays_is_no_leak_of_files_and_what_leaks_beside_it_is():
+    """The group has one pool more at last: whether its processes are too many is asked of them, not of their files."""
+
+    def complaints(samples):
+        grown = [
+            each._replace(files=each.files + 22, children=each.children + 2) if each.at > 420 else each
+            for each in samples
+        ]
+        return [growth.what for growth in flat.growths(grown) if growth.what == "files" and not growth.flat]
+
+    assert [] == complaints(samples(noise=0.0))
+    assert ["files"] == complaints(samples(noise=0.0, files=0.05))
 
 
 def test_outliers_do_not_move_the_slope():
