@@ -123,8 +123,8 @@ class BreakerRecord(LimitRecord):
         if self.phase is OPEN:
             return
         if started_at < self.since:
-            if half_open and returned:  # its place was beside those of the probes
-                self.concurrency = max(breaker.probes - len(self.seen), self.concurrency - 1)
+            if returned:
+                self.left(started_at)
             return
         failure = isinstance(error, breaker.fail_on)
         self.seen.append(failure)
@@ -140,6 +140,11 @@ class BreakerRecord(LimitRecord):
             self._open(now)
         elif half_open:
             self._close(now)
+
+    def left(self, started_at: float) -> None:
+        """Take note that an attempt ended without a verdict: the place of an old one was beside those of the probes."""
+        if self.phase is HALF_OPEN and started_at < self.since:
+            self.concurrency = max(self.breaker.probes - len(self.seen), self.concurrency - 1)
 
     def _open(self, now: float) -> None:
         calls, failed = len(self.seen), self.failed

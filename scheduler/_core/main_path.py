@@ -275,6 +275,8 @@ class MainPath(Hedging, ABC):
 
     def _failed(self, job: Job, slot: Slot, error: BaseException, now: float, *, rejected: bool) -> None:
         if slot.interrupted is not None:
+            if self.lots.breakers:
+                self.lots.pass_over(job)
             self.settle(job, CANCELLED if isinstance(error, JobInterrupted) else FAILED, error, now)
             return
         if self.lots.breakers:

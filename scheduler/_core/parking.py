@@ -141,6 +141,12 @@ class Lots:
                 if record.fails and record.opened > opened:
                     self._park_all(record)
 
+    def pass_over(self, job: Job) -> None:
+        """Tell the breakers of a job that its attempt ended without a verdict; what it holds is given back next."""
+        for record in job.line.limits:
+            if type(record) is BreakerRecord:
+                record.left(job.started_at)
+
     def _park_all(self, record: LimitRecord) -> None:
         """Park every open line under a limit that has no room, without waiting until each surfaces. Cost: O(lines)."""
         for bundle in self.bundles:

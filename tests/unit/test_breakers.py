@@ -264,6 +264,22 @@ def test_calls_from_before_give_no_room_to_probes_that_were_made(by_hand, group)
     assert (["p0", "p1"], "closed") == (half_open, hand.statistics().breakers[0].state)
 
 
+def test_a_call_from_before_that_is_interrupted_gives_no_room_to_probes(by_hand, group):
+    """It says nothing, and its place was beside those of the probes: a third one of two was made there."""
+    hand = by_hand(group("io", slots=8), breakers=[a_breaker(calls_min=2, window=2)])
+    for name in ("old", "f0", "f1"):
+        hand.submit(name, tags=["io"])
+    hand.finish("f0", OSError())
+    hand.finish("f1", OSError())
+    for number in range(4):
+        hand.submit(f"p{number}", tags=["io"])
+    hand.advance(10.0)
+    hand.interrupt("old")
+    hand.finish("old", OSError())
+
+    assert ["p0", "p1"] == hand.names[3:]
+
+
 def test_a_probe_without_a_verdict_gives_its_place_to_another(by_hand, group):
     """A probe that is interrupted must not leave the breaker half-open for ever."""
     hand = broken(by_hand, group, probes=1)
