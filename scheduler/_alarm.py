@@ -58,17 +58,21 @@ class Alarm:
         self._kick = allocate_lock()
         self._thread: threading.Thread | None = None
         self._stopped = False
-        self._refused = False
 
     def set(self, when: float) -> None:
         """Ring at `when` or earlier. Cost: a comparison when it would ring before that anyway."""
         if when >= self._when:
             return
+        try:
+            self._arm(when)
+        except RuntimeError as error:
+            if not at_exit(error):
+                raise
+            _orphans[self] = min(when, _orphans.get(self, math.inf))
+
+    def _arm(self, when: float) -> None:
         with self._guard:
             if when >= self._when or self._stopped:
-                return
-            if self._refused:
-                self._wait_for_stand_in(when)
                 return
             try:
                 self._when = when
@@ -76,12 +80,10 @@ class Alarm:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._watch, name=self._name, daemon=True)
                     self._thread.start()
-            except BaseException as error:  # an interrupt: whoever comes next sets it again
+            except BaseException:  # an interrupt: whoever comes next sets it again
                 self._when = math.inf
                 self._thread = None
-                if not at_exit(error):
-                    raise
-                self._wait_for_stand_in(when)
+                raise
 
     def ring_if_due(self) -> None:
         """Ring in the calling thread, if this alarm has none of its own and is due."""
@@ -103,10 +105,6 @@ class Alarm:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
-
-    def _wait_for_stand_in(self, when: float) -> None:
-        self._refused = True
-        _orphans[self] = min(when, _orphans.get(self, math.inf))
 
     def _wake(self) -> None:
         with contextlib.suppress(RuntimeError):  # it has been told already
