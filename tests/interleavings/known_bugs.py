@@ -98,7 +98,7 @@ BUGS = [
     Bug(
         "alarm-unkicked",
         "scheduler._alarm",
-        "Alarm.set",
+        "Alarm._arm",
         "                self._when = when\n                self._wake()\n",
         "                self._when = when\n",
         "a_sooner_timer_is_armed_as_the_alarm_goes_to_sleep",
