@@ -15,8 +15,8 @@ A bad policy cannot hurt, because the rules are here and the same for all:
    for one more after it was decided, idle, and is taken back before any is opened: so nothing is opened anew within
    a window of a drain but beyond what was drained. In seventeen stable windows and a panic window for each pool, a
    group whose load is gone has shrunk to ``min_pools``.
-5. An addition that did not raise the throughput (`effect`) is undone, and not tried again for a while that
-   doubles each time.
+5. An addition that did not raise the throughput is undone, and not tried again for a while that doubles each time
+   (`ceiling`).
 
 Who opens and drains pools by what is decided here is `Elastic`.
 """
@@ -31,8 +31,7 @@ import attrs
 
 from policies.contracts import Advice, Load, ScalingPolicy
 
-from . import effect
-from .effect import Effect
+from .ceiling import Ceiling
 from .flow import Flow
 from .lulls import Lulls
 from .pool_table import GroupRecord
@@ -43,8 +42,6 @@ BATCH_MIN = 4
 RETRY_MIN, RETRY_MAX = 1.0, 60.0
 #: The rule that only spaces drains: what it keeps from happening happens at the next look or so.
 PACE = "pace"
-#: Rule 5: stable windows for which an addition that did not help is not tried again, and seconds at most.
-REMEMBERED, REMEMBERED_MAX = 10.0, 3600.0
 
 
 @attrs.frozen(kw_only=True)
@@ -89,18 +86,15 @@ class Scaled:
     #: When a start last failed that was counted, and when one last succeeded.
     failed_at: float = -math.inf
     proven: float = -math.inf
-    #: More pools than that did not help, and are not opened until then.
-    ceiling: int | None = None
-    ceiling_until: float = -math.inf
-    ceiling_for: float = 0.0
-    growth: Effect | None = None
+    #: Rule 5.
+    ceiling: Ceiling = attrs.Factory(lambda scaled: Ceiling(scaled.flow), takes_self=True)
     #: What was wanted and not allowed when it was last written down, so that it is written once.
     told: tuple[bool, str | None] | None = None
 
     def begin_anew(self) -> None:
         """Look as if for the first time, after a time without looks; what was being measured is not known."""
         self.flow.forget()
-        self.growth = None
+        self.ceiling.forget_growth()
         self.quiet_since = math.inf
 
     def started(self, now: float) -> None:
@@ -143,10 +137,9 @@ class Scaled:
             self.panic_until = now + self.flow.stable_length
         self.lulls.want(min(max(advice.pools, 0), load.pools), now, self.flow.stable_length)
         self.kept = False
-        if self.ceiling is not None and now >= self.ceiling_until:
-            self.ceiling = None
-        if self.ceiling is not None and load.pools > max(self.ceiling, load.min_pools):
-            return self._down(load, load.drain(f"more than {self.ceiling} pools did not help"), undone=True)
+        too_many = self.ceiling.lowers(load)
+        if too_many is not None:
+            return self._down(load, load.drain(too_many), undone=True)
         if load.pools < load.min_pools:
             advice = load.toward(max(load.min_pools, advice.pools), "fewer pools than min_pools=")
         if advice.pools > load.pools:
@@ -157,9 +150,9 @@ class Scaled:
         now, goal, rule, why = load.time, advice.pools, None, None
         if load.max_pools is not None and goal > load.max_pools:
             goal, rule, why = load.max_pools, "max", f"max_pools={load.max_pools}"
-        if self.ceiling is not None and goal > max(self.ceiling, load.min_pools):
-            goal, rule = max(self.ceiling, load.min_pools), "effect"
-            why = f"more than {self.ceiling} pools did not help, and are tried again in {self.ceiling_until - now:.2f} s"
+        capped = self.ceiling.caps(load, goal)
+        if capped is not None:
+            (goal, why), rule = capped, "effect"
         while self.grown and self.grown[0][0] <= now - self.flow.panic_length:
             self.grown.popleft()
         grown = sum(count for _, count in self.grown)
@@ -196,45 +189,6 @@ class Scaled:
         elif load.in_use > load.stable.in_use:  # on the mean
             rule, why = PACE, "the load rises"
         return Order(drain=rule is None, pool=advice.pool, advice=advice, rule=rule, limited_by=why)
-
-    # The effect of additions
-
-    def grow_from(self, load: Load) -> None:
-        """Take note that pools are about to be added to help with what waits."""
-        if not load.waiting:
-            return
-        if self.growth is None:
-            self.growth = effect.before(load)
-        else:
-            self.growth.since = math.inf
-
-    def measure(self, load: Load) -> str | None:
-        """Go on measuring what the last additions did; return the verdict in words when there is one."""
-        growth = self.growth
-        if growth is None or load.starting:
-            return None
-        if growth.since == math.inf:
-            growth.begin(load.time, self.flow.ended)
-            return None
-        growth.saw(load)
-        verdict = effect.judge(growth, load, self.flow.ended, self.flow.panic_length, self.flow.stable_length)
-        if verdict is None:
-            return None
-        self.growth = None
-        if verdict.helped is not False:
-            if verdict.helped:
-                self.ceiling_for = 0.0
-            return verdict.text
-        seconds = max(REMEMBERED * self.flow.stable_length, 2 * self.ceiling_for)
-        self.ceiling_for = min(seconds, REMEMBERED_MAX)
-        self.ceiling = growth.pools
-        self.ceiling_until = load.time + self.ceiling_for
-        text = f"it did not help, and is undone: {verdict.text}"
-        if not self.group.kills:
-            text += (
-                "; if these jobs compute in Python, give them a group of processes: ProcessPool(slots=...)"
-            )
-        return text
 
 
 def _times(count: int) -> str:

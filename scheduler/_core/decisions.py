@@ -54,11 +54,11 @@ class Decision:
             "replace": f"opened {names} in place of a quarantined pool",
             "hold": "changed nothing",
         }[self.action]
-        lines = [f"{when}, with {_pools(self.before)}, it {done}: {self.reason}"]
+        lines = [f"{when}, with {pools_in_words(self.before)}, it {done}: {self.reason}"]
         if self.formula:
             lines.append(f"computed: {self.formula}")
         if self.wanted != self.before:
-            lines.append(f"wanted: {_pools(self.wanted)}")
+            lines.append(f"wanted: {pools_in_words(self.wanted)}")
         if self.limited_by:
             lines.append(f"limited: {self.limited_by}")
         if self.candidates:
@@ -88,5 +88,6 @@ class Explanation:
         return f"group {self.group!r}: {self.now}\n{told}"
 
 
-def _pools(count: int) -> str:
+def pools_in_words(count: int) -> str:
+    """Return "1 pool", "2 pools"."""
     return "1 pool" if count == 1 else f"{count} pools"

@@ -145,13 +145,13 @@ class Elastic(Quarantine):
                 self.stop_if_empty(pool, now)
         waiting, oldest = self._look(scaled, lines, now)
         load = self._load(scaled, waiting, oldest, now)
-        effect = scaled.measure(load)
+        effect = scaled.ceiling.measure(load, kills=scaled.group.kills, leaving=scaled.leaving)
         if effect is not None:
             self._measured(scaled, effect, now)
         scaled.leaving = any(pool.released and pool.in_use > pool.stuck for pool in scaled.group.pools)
         order = self.slowness.time("scaling", scaled.policy, scaled.decide, load, self.policy_failed)
         if order.add:
-            scaled.grow_from(load)
+            scaled.ceiling.grow_from(load)
             taken_back, opened = self._grow(scaled.group, order.add, now)
             scaled.changed(now, order.add)
             scaled.told = (True, order.rule)

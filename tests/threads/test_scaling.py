@@ -214,6 +214,23 @@ def test_pools_that_do_not_raise_the_throughput_are_drained_again_and_processes_
     assert "tried again in" in told  # and it remembers
 
 
+def test_a_fresh_group_that_knows_no_throughput_tries_fewer_threads_and_learns(
+    open_scheduler, clock, eventually
+):
+    """A backlog of jobs that compute: the group had grown before enough of them had ended."""
+    s = open_scheduler(PoolGroup("io", ThreadPool(slots=2), max_pools=6), clock=clock)
+    resource = Shared(s, clock, eventually)
+    for look in range(600):
+        resource.serve(1 if look < 8 else 3)
+        if "it did not help" in (told := str(s.explain("io"))):
+            break
+    resource.release_all()
+
+    assert "too few jobs had ended before; so it goes back to 1 pool" in told
+    assert "to measure what more than 1 pool gain" in told
+    assert "ProcessPool" in told
+
+
 def test_pools_that_raise_the_throughput_stay(shared):
     """The counter-proof: what notices no gain must notice one."""
     s, resource = shared

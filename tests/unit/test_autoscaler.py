@@ -5,9 +5,8 @@ import math
 import pytest
 
 from policies.contracts import Advice, Load, Window
-from scheduler._core import effect
 from scheduler._core.autoscaler import BATCH_MIN, RETRY_MAX, RETRY_MIN, Scaled
-from scheduler._core.effect import Effect
+from scheduler._core.effect import Effect, Verdict
 from scheduler._core.lulls import UNKNOWN, Lulls
 from scheduler._core.pool_table import GroupRecord
 
@@ -304,8 +303,12 @@ def run_time_of_the_others(group, ended):
     group.flow.look(group.group, 911.0, 50, 5.0)
 
 
+def measure(group, load, *, leaving=False):
+    return group.ceiling.measure(load, kills=group.group.kills, leaving=leaving)
+
+
 def an_effect(**known):
-    settings = {"pools": 2, "slots": 4, "rate": 40.0, "noise": 0.0, "rough": False, "since": 0.0}
+    settings = {"pools": 2, "slots": 4, "rate": 40.0, "known": 400, "square": 0.0, "since": 0.0}
     return Effect(**settings | known)
 
 
@@ -315,11 +318,11 @@ def a_group_that_was_not_helped(scaled, *, kills=False):
     busy = {"waiting": 50, "run_time": 0.1, "deviation": 0.01, "in_use": 8}
     window = {"seconds": 10.0, "completions": 400, "run_time": 0.1, "deviation": 0.01, "saturated": True}
     before = a_load(2, at=900.0, panic=Window(**window), stable=Window(**window), **busy | {"in_use": 4})
-    group.grow_from(before)
-    assert group.measure(a_load(4, at=901.0, starting=1, **busy)) is None
-    assert group.measure(a_load(4, at=901.0, **busy)) is None
+    group.ceiling.grow_from(before)
+    assert measure(group, a_load(4, at=901.0, starting=1, **busy)) is None
+    assert measure(group, a_load(4, at=901.0, **busy)) is None
     run_time_of_the_others(group, 400)
-    return group, group.measure(a_load(4, at=911.0, **busy))
+    return group, measure(group, a_load(4, at=911.0, **busy))
 
 
 def test_rule_5_what_did_not_help_is_undone(scaled):
@@ -359,11 +362,11 @@ def test_rule_5_the_while_doubles_up_to_an_hour(scaled, monkeypatch):
     """The same work will not get better for being tried often."""
     waits = []
     group, _ = a_group_that_was_not_helped(scaled)
-    monkeypatch.setattr(effect, "judge", lambda *_: effect.Verdict(False, "nothing"))
+    monkeypatch.setattr(Effect, "look", lambda *_: Verdict(False, "nothing"))
     for _ in range(10):
-        waits.append(group.ceiling_for)
-        group.growth = an_effect()
-        group.measure(a_load(4, at=911.0, waiting=1))
+        waits.append(group.ceiling.lasts)
+        group.ceiling.growth = an_effect()
+        measure(group, a_load(4, at=911.0, waiting=1))
 
     assert [20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 3600.0, 3600.0] == waits
 
@@ -372,11 +375,11 @@ def test_rule_5_the_while_doubles_up_to_an_hour(scaled, monkeypatch):
 def test_rule_5_success_is_what_makes_it_forget(scaled, monkeypatch, helped, remembered):
     """Work changes; but what could not be measured says nothing."""
     group, _ = a_group_that_was_not_helped(scaled)
-    monkeypatch.setattr(effect, "judge", lambda *_: effect.Verdict(helped, "measured"))
-    group.growth = an_effect()
-    said = group.measure(a_load(4, at=911.0, waiting=1))
+    monkeypatch.setattr(Effect, "look", lambda *_: Verdict(helped, "measured"))
+    group.ceiling.growth = an_effect()
+    said = measure(group, a_load(4, at=911.0, waiting=1))
 
-    assert ("measured", None, remembered) == (said, group.growth, group.ceiling_for)
+    assert ("measured", None, remembered) == (said, group.ceiling.growth, group.ceiling.lasts)
 
 
 def test_rule_5_never_leads_below_the_minimum(scaled):
@@ -389,25 +392,25 @@ def test_rule_5_never_leads_below_the_minimum(scaled):
 def test_what_was_added_with_nobody_waiting_is_not_judged(scaled):
     """A throughput that nothing limits does not rise."""
     group = scaled(3)
-    group.grow_from(a_load(2))
+    group.ceiling.grow_from(a_load(2))
 
-    assert (None, None) == (group.growth, group.measure(a_load(3)))
+    assert (None, None) == (group.ceiling.growth, measure(group, a_load(3)))
 
 
 def test_a_further_addition_begins_the_measuring_anew(scaled):
     """Half of it would be measured without the new pool."""
     group, _ = a_group_that_was_not_helped(scaled)
-    group.growth = an_effect()
-    group.grow_from(a_load(3, waiting=5))
+    group.ceiling.growth = an_effect()
+    group.ceiling.grow_from(a_load(3, waiting=5))
 
-    assert math.inf == group.growth.since
+    assert math.inf == group.ceiling.growth.since
 
 
 def test_what_was_worked_off_in_between_is_not_judged(scaled):
     """For a while nobody waited, and then the throughput is what comes in."""
     group, _ = a_group_that_was_not_helped(scaled)
-    group.growth = an_effect(since=900.0)
-    group.measure(a_load(4, at=900.1, waiting=0, run_time=0.1))
-    said = group.measure(a_load(4, at=911.0, waiting=9, run_time=0.1))
+    group.ceiling.growth = an_effect(since=900.0)
+    measure(group, a_load(4, at=900.1, waiting=0, run_time=0.1))
+    said = measure(group, a_load(4, at=911.0, waiting=9, run_time=0.1))
 
-    assert (True, None) == (said is None or "worked off" in said, group.growth)
+    assert (True, None) == (said is None or "worked off" in said, group.ceiling.growth)

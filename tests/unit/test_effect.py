@@ -1,42 +1,44 @@
 """Did it help? What the measuring after an addition says, and what it refuses to say."""
 
+import math
+
 import attrs
 import pytest
 
 from policies.contracts import Load, Window
-from scheduler._core.effect import COMPLETIONS_MIN, WINDOWS_MAX, Effect, before, judge
+from scheduler._core.effect import COMPLETIONS_MIN, KNOWN_MIN, WINDOWS_MAX, Effect, before, measured
 
 PANIC, STABLE = 1.0, 10.0
 
 
 def a_load(slots=8, *, at=10.0, **known):
     settings = {"group": "io", "time": at, "pool_slots": 2, "pools": slots // 2, "slots": slots}
-    return Load(**settings | {"waiting": 9, "run_time": 0.1, "deviation": 0.0} | known)
+    return Load(**settings | {"waiting": 9, "in_use": slots, "run_time": 0.1, "deviation": 0.0} | known)
 
 
 def an_effect(**known):
-    """Four slots that ended 40 jobs a second, measured exactly; the measuring begins at 0 s."""
-    settings = {
-        "pools": 2,
-        "slots": 4,
-        "rate": 40.0,
-        "noise": 0.0,
-        "rough": False,
-        "since": 0.0,
-        "used": 8,
-        "looks": 1,
-    }
-    return Effect(**settings | known)
+    """Four slots that ended 40 jobs a second, known well; the new slots fill at 0 s."""
+    settings = {"pools": 2, "slots": 4, "rate": 40.0, "known": 10_000, "square": 0.0}
+    effect = Effect(**settings | known)
+    assert effect.look(a_load(at=0.0), 0, PANIC, STABLE) is None
+    return effect
 
 
-def verdict(ended, *, at=10.0, effect=None, **known):
-    found = judge(effect or an_effect(), a_load(at=at, **known), ended, PANIC, STABLE)
+def look(effect, ended, *, at=10.0, slots=8, **known):
+    return effect.look(a_load(slots, at=at, **known), ended, PANIC, STABLE)
+
+
+def verdict(ended, *, effect=None, **known):
+    found = look(effect or an_effect(), ended, **known)
     return found if found is None else found.helped
 
 
-def busy(seconds=10.0, completions=400, *, saturated=True, deviation=0.0, in_use=0.0):
-    known = {"saturated": saturated, "deviation": deviation, "in_use": in_use}
-    return Window(seconds=seconds, completions=completions, run_time=0.1, **known)
+def busy(seconds=10.0, completions=400, *, saturated=True, deviation=0.0, in_use=8.0, run_time=0.1):
+    known = {"saturated": saturated, "deviation": deviation, "in_use": in_use, "run_time": run_time}
+    return Window(seconds=seconds, completions=completions, **known)
+
+
+# The verdict
 
 
 def test_twice_the_throughput_for_twice_the_slots_helped():
@@ -56,10 +58,40 @@ def test_less_throughput_did_not_help():
 
 def test_what_lies_within_the_noise_is_unclear_and_then_given_up():
     """A pool that was opened in need must not go because of a few long jobs."""
-    assert [None] == [verdict(460, deviation=0.1)]
-    late = judge(an_effect(), a_load(at=WINDOWS_MAX * STABLE, deviation=0.1), 1840, PANIC, STABLE)
+    assert verdict(460, deviation=0.1) is None
+    effect = an_effect()
+    late = look(effect, 1840, at=WINDOWS_MAX * STABLE, deviation=0.1, waiting=0)
 
-    assert (None, "unclear") == (late.helped, late.text.split(":")[0])
+    assert (None, "unclear", False) == (late.helped, late.text.split(":")[0], late.untold)
+
+
+def test_few_run_times_before_do_not_hide_how_far_they_lie_apart():
+    """Ten short jobs ended before the addition, and none of the long ones that came with them."""
+    few = {"known": 10, "square": 0.0}
+
+    assert [False, None] == [
+        verdict(400, effect=an_effect(**few, slots=1), deviation=deviation) for deviation in (0.0, 0.2)
+    ]
+
+
+def test_slots_in_use_are_what_counts_and_not_slots_there_are():
+    """Jobs that hold each other up fill every slot, so none waits; yet the slots gain nothing."""
+    half = an_effect()
+    assert look(half, 40, at=0.9, in_use=5) is None
+
+    assert (True, False) == (verdict(530, effect=half), verdict(400, waiting=0))
+
+
+def test_a_rough_rate_does_not_condemn_one_pool_among_many():
+    """Reckoned from run times it may be wrong by more than a small gain."""
+    small = {"slots": 5, "in_use": 5}
+
+    assert [None, False] == [
+        verdict(4000, effect=an_effect(rough=True), at=100.0, **kind) for kind in (small, {})
+    ]
+
+
+# When it is too early, or too late
 
 
 def test_it_is_too_early_before_a_panic_window_is_over():
@@ -69,100 +101,152 @@ def test_it_is_too_early_before_a_panic_window_is_over():
 
 def test_it_is_too_early_before_enough_jobs_have_ended():
     """A throughput of five jobs is chance."""
-    few = judge(an_effect(), a_load(at=5.0), COMPLETIONS_MIN - 1, PANIC, STABLE)
+    assert look(an_effect(), COMPLETIONS_MIN - 1, at=5.0) is None
 
-    assert few is None
+
+def test_it_is_too_early_before_the_first_jobs_in_the_new_slots_could_end():
+    """A job that runs for ten seconds has gained nothing in the first nine."""
+    assert verdict(400, run_time=10.0) is None
+
+
+def test_it_is_too_early_while_the_long_jobs_still_run():
+    """Of jobs that are short or very long only the short ones have ended, and the slots are full of the others."""
+    assert look(an_effect(known=10), 25, run_time=0.001) is None
 
 
 def test_it_is_given_up_when_too_few_jobs_end():
     """Jobs of an hour cannot be compared within a few windows, and the growth must not stay open for ever."""
-    late = judge(an_effect(), a_load(at=WINDOWS_MAX * STABLE), COMPLETIONS_MIN - 1, PANIC, STABLE)
+    late = look(an_effect(), COMPLETIONS_MIN - 1, at=WINDOWS_MAX * STABLE)
 
     assert (None, "unclear: only 19 jobs ended within 40.00 s") == (late.helped, late.text)
 
 
 def test_new_slots_that_nobody_uses_are_not_judged():
     """With nobody waiting, the throughput is what comes in, however many pools there are."""
-    found = judge(an_effect(used=4), a_load(), 400, PANIC, STABLE)
+    effect = Effect(2, 4, 40.0, 10_000)
+    assert look(effect, 0, at=0.0, in_use=4) is None
+    assert look(effect, 400, at=10.0, in_use=4) is None
+    late = look(effect, 1600, at=WINDOWS_MAX * STABLE, in_use=4)
 
-    assert (None, True) == (found.helped, "worked off" in found.text)
-
-
-def test_slots_in_use_are_what_counts_and_not_slots_there_are():
-    """Jobs that hold each other up fill every slot, so none waits; yet the slots gain nothing."""
-    half = judge(an_effect(used=12, looks=2), a_load(), 600, PANIC, STABLE)
-    idle = judge(an_effect(used=16, looks=2), a_load(waiting=0), 400, PANIC, STABLE)
-
-    assert [True, False] == [half.helped, idle.helped]
+    assert (None, True) == (late.helped, "worked off" in late.text)
 
 
-def test_slots_that_ran_out_of_jobs_are_not_blamed():
-    """At the end of a batch the throughput falls to nothing, and no pool can help it."""
-    found = judge(an_effect(used=12, looks=2, least=4), a_load(), 300, PANIC, STABLE)
-
-    assert (None, True) == (found.helped, "worked off" in found.text)
-
-
-def test_it_is_too_early_before_the_first_jobs_in_the_new_slots_could_end():
-    """A job that runs for ten seconds has gained nothing in the first nine."""
-    assert judge(an_effect(), a_load(run_time=10.0), 400, PANIC, STABLE) is None
-
-
-def test_what_it_saw_is_averaged_over_the_looks():
-    """One look at a lucky moment proves nothing."""
+def test_slots_that_ran_out_of_jobs_are_not_blamed_but_measured_when_they_are_full_again():
+    """At the end of a batch the throughput falls to nothing, and no pool can help it; the next batch tells."""
     effect = an_effect()
-    effect.begin(5.0, 100)
-    for in_use in (2, 4):
-        effect.saw(a_load(in_use=in_use))
+    assert look(effect, 100, at=10.0, in_use=4) is None
+    assert math.inf == effect.since
+    assert look(effect, 110, at=11.0) is None
+    found = look(effect, 310, at=16.0)
 
-    assert (5.0, 100, 6, 2, 2) == (effect.since, effect.ended, effect.used, effect.looks, effect.least)
+    assert (False, "1.00 × the throughput") == (found.helped, found.text[:21])
+    assert "measured over 5.00 s" in found.text
 
 
 def test_slots_that_are_gone_again_are_not_judged():
     """A pool that failed to start has not shown anything."""
-    found = judge(an_effect(), a_load(slots=4), 400, PANIC, STABLE)
+    found = look(an_effect(), 400, slots=4)
 
     assert (None, True) == (found.helped, "gone again" in found.text)
 
 
-def test_a_rough_rate_does_not_condemn_one_pool_among_many():
-    """Reckoned from run times it may be wrong by more than a small gain."""
-    rough = attrs.evolve(an_effect(), rough=True)
+def test_few_more_slots_may_still_become_more():
+    """Five slots instead of four tell nothing, and the next pool does."""
+    effect = Effect(4, 8, 80.0, 10_000)
+    assert look(effect, 0, at=0.0, slots=9) is None
+    assert look(effect, 800, at=10.0, slots=9) is None
+    effect.grow()
+    assert look(effect, 800, at=10.0, slots=16) is None
 
-    small = attrs.evolve(rough, used=5)
+    assert look(effect, 1600, at=20.0, slots=16).helped is False
 
-    assert [None, False] == [verdict(400, effect=small, slots=5), verdict(400, effect=rough, slots=8)]
+
+def test_few_more_slots_are_given_up_after_a_while():
+    """The growth must not stay open for ever, and that it was too small to tell is worth saying."""
+    effect = Effect(4, 8, 80.0, 10_000)
+    assert look(effect, 0, at=0.0, slots=9) is None
+    late = look(effect, 3200, at=WINDOWS_MAX * STABLE, slots=9)
+
+    assert (None, "unclear: 1.12 × the slots in use are too few to tell") == (late.helped, late.text)
+
+
+# What may be worth a trial
+
+
+def test_jobs_that_have_waited_for_a_stable_window_are_worth_a_trial_where_nothing_was_known():
+    """Else nobody could ever say that these pools gain nothing."""
+    effect = an_effect(rate=math.nan, known=0)
+    soon, then = look(effect, 300, at=STABLE - 0.1), look(effect, 400, at=STABLE)
+
+    assert (None, True) == (soon, then.untold)
+    assert "too few jobs had ended before" in then.text
+
+
+def test_slots_that_are_full_with_nobody_waiting_are_not_worth_a_trial():
+    """As many slots as are needed: nothing could be gained, and to take some away would make jobs wait."""
+    effect = an_effect(rate=math.nan, known=0)
+    assert look(effect, 300, at=STABLE - 0.1, waiting=0) is None
+
+    assert look(effect, 400, at=STABLE) is None
+
+
+@pytest.mark.parametrize(("ended", "untold"), [(1600, True), (2600, False)])
+def test_what_seems_to_have_helped_is_not_worth_a_trial(ended, untold):
+    """A trial costs capacity: it takes a suspicion, if anything was known before."""
+    effect = an_effect(known=20, slots=5)
+    assert look(effect, 10, at=1.0) is None
+    late = look(effect, ended, at=WINDOWS_MAX * STABLE, deviation=0.1)
+
+    assert (None, untold) == (late.helped, late.untold)
+
+
+def test_what_was_not_known_before_is_waited_for_as_long_as_the_slots_are_there():
+    """The load may come later, and it is still not known then."""
+    effect = an_effect(rate=math.nan, known=0)
+
+    assert look(effect, 1, at=100 * STABLE, in_use=4) is None
+    assert "gone again" in look(effect, 1, at=101 * STABLE, slots=4).text
+
+
+# What was before
 
 
 def test_before_takes_the_longest_window_in_which_these_slots_were_in_use():
     """The more jobs have ended, the surer; but a throughput of other slots says nothing of these."""
-    steady = before(a_load(in_use=8, panic=busy(1.0, 100), stable=busy(in_use=8.0)))
-    changed = before(a_load(in_use=8, panic=busy(1.0, 100), stable=busy(in_use=5.2)))
-    sudden = before(a_load(in_use=8, panic=busy(1.0, 100), stable=busy(saturated=False)))
+    steady = before(a_load(panic=busy(1.0, 100), stable=busy()))
+    changed = before(a_load(panic=busy(1.0, 100), stable=busy(in_use=5.2)))
+    sudden = before(a_load(panic=busy(1.0, 100), stable=busy(saturated=False)))
 
-    assert [(40.0, False), (100.0, False), (100.0, False)] == [
-        (each.rate, each.rough) for each in (steady, changed, sudden)
+    assert [(40.0, 400, False), (100.0, 100, False), (100.0, 100, False)] == [
+        (each.rate, each.known, each.rough) for each in (steady, changed, sudden)
     ]
 
 
 def test_before_reckons_from_run_times_where_slots_were_never_all_in_use():
     """The first burst after a quiet day has nothing to be compared with but this."""
-    reckoned = before(a_load(stable=busy(saturated=False)))
+    reckoned = before(a_load(stable=busy(saturated=False, in_use=2.0)))
 
-    assert (80.0, True) == (reckoned.rate, reckoned.rough)
+    assert (80.0, 400, True) == (reckoned.rate, reckoned.known, reckoned.rough)
+
+
+def test_before_counts_what_still_runs():
+    """Twelve short jobs of 10 ms ended in a second of four full slots: the others are long."""
+    reckoned = before(a_load(4, panic=busy(1.0, 12, in_use=4.0, run_time=0.01)))
+
+    assert (12.0, 12, True) == (reckoned.rate, reckoned.known, reckoned.rough)
 
 
 @pytest.mark.parametrize(
     "load",
     [
-        a_load(stable=busy(completions=COMPLETIONS_MIN - 1)),
-        a_load(stable=busy(saturated=False), run_time=0.0),
+        a_load(stable=busy(completions=KNOWN_MIN - 1)),
+        a_load(stable=busy(saturated=False, run_time=0.0)),
         a_load(stable=busy(saturated=False, completions=0)),
     ],
 )
-def test_before_says_nothing_where_nothing_is_known(load):
+def test_before_says_when_nothing_is_known(load):
     """A guess would open or close pools for no reason."""
-    assert before(load) is None
+    assert (0, 8) == (before(load).known, before(load).slots)
 
 
 def test_a_group_whose_pools_are_all_cordoned_is_not_measured():
@@ -170,8 +254,10 @@ def test_a_group_whose_pools_are_all_cordoned_is_not_measured():
     assert before(a_load(slots=0, panic=busy(), stable=busy())) is None
 
 
-def test_the_noise_is_that_of_the_run_times():
-    """Run times that vary need more of them for the same certainty."""
-    even, uneven = (before(a_load(panic=busy(deviation=d))).noise for d in (0.0, 0.1))
+def test_what_a_trial_measured_is_compared_like_any_other():
+    """Fewer pools were tried, and now it is known what they end."""
+    found = measured(a_load(4, deviation=0.1), 100, 2.5)
 
-    assert (1 / 400, 2 / 400) == (even, uneven)
+    assert (2, 4, 40.0, 100, False) == (found.pools, found.slots, found.rate, found.known, found.rough)
+    assert 1.0 == pytest.approx(found.square)
+    assert attrs.evolve(found).since == math.inf

@@ -209,15 +209,15 @@ def test_a_pause_is_not_taken_for_a_growth_that_did_not_help(elastic):
     hand.says.says = None
     for pool_id in list(hand.opening):
         hand.up(pool_id)
-    assert hand.scaled.growth is not None
+    assert hand.scaled.ceiling.growth is not None
     look(hand, 2)
     hand.tell("pause")
     hand.advance(600.0)
     hand.tell("resume")
 
-    assert hand.scaled.growth is None
+    assert hand.scaled.ceiling.growth is None
     look(hand, 3)
-    assert hand.scaled.ceiling is None
+    assert hand.scaled.ceiling.pools is None
 
 
 def test_groups_of_a_fixed_size_cost_nothing(by_hand, group):
