@@ -220,7 +220,7 @@ class Desk(Turns):
 
     def wait_drained(self, pool: PoolRecord, timeout: float | None) -> tuple[bool, tuple[int, ...]]:
         """Wait until a draining pool has stopped; return whether it has, and what still runs there."""
-        inside = current_slot()
+        inside = self.inside()  # in a done-callback, too: the pool keeps the slot for that
         drained = threading.Event()
 
         def register(_now: float) -> bool:

@@ -207,7 +207,7 @@ class Scheduler(Submitter):
         """Take a pool out: it starts nothing more, finishes what it runs, and goes.
 
         Waits up to `timeout` seconds (None: as long as it takes) and tells what still runs then; the
-        pool goes on draining. Called from a job in that pool, it does not wait. Raises ValueError for
+        pool goes on draining. Called from a job in that pool, or its done-callbacks, it does not wait. Raises ValueError for
         an unknown pool and when the group would have fewer than its ``min_pools``.
         """
         if timeout is not None:
