@@ -47,6 +47,7 @@ def called_back(request, open_scheduler):
         handle.add_done_callback(callback)
         s.resume()
         assert asked.wait(20), "the callback waits for ever"
+        handle.exception(20)
         return s, handle, answers[0]
 
     return ask
