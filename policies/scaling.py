@@ -116,6 +116,7 @@ class SquareRootStaffing:
     For an offered load of R slots, R + β√R of them: the safety margin grows with the root of the load only
     (Erlang 1924; Halfin and Whitt, Operations Research 29, 1981). β comes from `p_wait` by their formula,
     ``p_wait = 1 / (1 + β Φ(β) / φ(β))``. It holds from about eight busy slots; below, it is a good guess.
+    Pools are whole, so with several slots each there are more than that, and fewer jobs wait.
     """
 
     p_wait: float = attrs.field(default=0.2, validator=(number(above=0), _below_one))

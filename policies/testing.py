@@ -341,9 +341,11 @@ def _an_admission(answer: object, *_: object) -> bool:
 
 def _an_advice(answer: object, load: Load) -> bool:
     """Whether it is a number of pools with, for a change, a reason."""
-    if not isinstance(answer, Advice) or type(answer.pools) is not int or answer.pools < 0:
+    if not isinstance(answer, Advice) or type(answer.pools) is not int or not 0 <= answer.pools < 2**63:
         return False
-    said = f"{answer.reason}" != "" or answer.pools == load.pools
+    if not type(answer.reason) is type(answer.formula) is str or type(answer.panic) is not bool:
+        return False
+    said = answer.reason != "" or answer.pools == load.pools
     return said and (answer.pool is None or answer.pool in dict(load.idle))
 
 

@@ -31,6 +31,8 @@ class Reporter(Protocol):
 
 class _Local(threading.local):
     slot: Slot | None = None
+    #: The slot that this thread looks after and whose jobs run elsewhere, while it may run their done-callbacks.
+    tended: Slot | None = None
 
 
 #: The slot this thread works for; set by every attempt.
@@ -67,7 +69,7 @@ def slot_here() -> Slot | None:
         slot, job_id, attempt = mark
         if slot.attempt == attempt and (slot.held if slot.job is None else slot.job.id == job_id):
             return slot
-    return None
+    return local.tended
 
 
 def holds_loop(slot: Slot | None) -> bool:

@@ -218,9 +218,11 @@ class Desk(Turns):
         self.judging = self.judging or options.judges
         return self.turn(lambda _now: self.core.line_for(options, coroutine=coroutine))
 
-    def wait_drained(self, pool: PoolRecord, timeout: float | None) -> tuple[bool, tuple[int, ...]]:
-        """Wait until a draining pool has stopped; return whether it has, and what still runs there."""
-        inside = current_slot()
+    def wait_drained(
+        self, pool: PoolRecord, timeout: float | None
+    ) -> tuple[bool, tuple[int, ...], tuple[str, ...]]:
+        """Wait until a draining pool has stopped; return whether it has, what still runs there, and who is overdue."""
+        inside = self.inside()  # in a done-callback, too: the pool keeps the slot for that
         drained = threading.Event()
 
         def register(_now: float) -> bool:
@@ -229,12 +231,13 @@ class Desk(Turns):
                 return True
             return False
 
-        def running(_now: float) -> tuple[bool, tuple[int, ...]]:
+        def running(_now: float) -> tuple[bool, tuple[int, ...], tuple[str, ...]]:
             if pool not in self.core.pools:
-                return True, ()
+                return True, (), ()
             if drained.set in self._draining.get(pool, ()):
                 self._draining[pool].remove(drained.set)
-            return False, tuple(job.id for job in pool.running())
+            overdue = tuple(slot.worker for slot in pool.all_slots if slot.overdue)
+            return False, tuple(job.id for job in pool.running()), overdue
 
         if self.turn(register) and (inside is None or inside.pool is not pool):
             drained.wait(timeout)

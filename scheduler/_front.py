@@ -14,6 +14,7 @@ from pools.contract import Call, Deliver, Outcome
 
 from ._core.pool_table import PoolRecord, Slot
 from ._core.retrier import REJECTED
+from ._current import local
 from ._desk import Desk
 from ._judging import judged
 
@@ -60,6 +61,7 @@ class PoolFront:
         if self._desk.judging:
             outcomes = self._judged(bound, outcomes)
         called_back: list[Any] = []
+        local.tended = bound
 
         def take(now: float) -> tuple[list[Any], Any]:
             self._pool.inversion_bound = getattr(self._pool.runner, "inversion_bound", 0.0)
@@ -78,10 +80,13 @@ class PoolFront:
             bound.recalls_known = bound.recalls
             return succeeded, core.fill(bound, want, now)
 
-        succeeded, calls = self._desk.turn(take)
-        for job in succeeded:
-            job.forget_call()
-            job.notify()
+        try:
+            succeeded, calls = self._desk.turn(take)
+            for job in succeeded:
+                job.forget_call()
+                job.notify()
+        finally:
+            local.tended = None
         if calls is None:
 
             def fill(now: float) -> Any:
@@ -119,7 +124,11 @@ class PoolFront:
             blamed = None if error is None else self._blame(error, bound)
             self._desk.core.lost(bound, blamed, unstarted, now)  # type: ignore[arg-type]
 
-        self._desk.turn(lose)
+        local.tended = bound
+        try:
+            self._desk.turn(lose)
+        finally:
+            local.tended = None
 
     def recall(self, slot: int) -> None:
         """Take back what lies ahead in `slot`, by way of ``Pool.recall``."""

@@ -59,6 +59,8 @@ class DrainReport:
     drained: bool
     #: Ids of the jobs that still run in it.
     running: tuple[int, ...]
+    #: Its workers that are still in a call whose attempt is over: it ignores its limit, and keeps the pool.
+    overdue_workers: tuple[str, ...] = ()
 
 
 class Scheduler(Submitter):
@@ -207,7 +209,7 @@ class Scheduler(Submitter):
         """Take a pool out: it starts nothing more, finishes what it runs, and goes.
 
         Waits up to `timeout` seconds (None: as long as it takes) and tells what still runs then; the
-        pool goes on draining. Called from a job in that pool, it does not wait. Raises ValueError for
+        pool goes on draining. Called from a job in that pool, or its done-callbacks, it does not wait. Raises ValueError for
         an unknown pool and when the group would have fewer than its ``min_pools``.
         """
         if timeout is not None:
@@ -228,8 +230,8 @@ class Scheduler(Submitter):
             return pool
 
         pool = self._driver.turn(drain)
-        drained, running = self._driver.wait_drained(pool, timeout)
-        return DrainReport(pool_id=pool_id, drained=drained, running=running)
+        drained, running, overdue = self._driver.wait_drained(pool, timeout)
+        return DrainReport(pool_id=pool_id, drained=drained, running=running, overdue_workers=overdue)
 
     def cordon_pool(self, pool_id: str) -> None:
         """Let a pool take no more jobs until `uncordon_pool`; what it runs goes on."""

@@ -40,6 +40,8 @@ from .pool_table import GroupRecord
 BATCH_MIN = 4
 #: Rule 3: seconds after the first failed start, and at most.
 RETRY_MIN, RETRY_MAX = 1.0, 60.0
+#: More pools than that are no advice: `sys.maxsize`, so that "as many as there may be" can be said.
+POOLS_MAX = 2**63 - 1
 #: The rule that only spaces drains: what it keeps from happening happens at the next look or so.
 PACE = "pace"
 
@@ -196,7 +198,15 @@ def _times(count: int) -> str:
 
 
 def _checked(advice: object) -> Advice:
+    """Return an advice in which everything is what it should be: some of it is looked at much later."""
     pools: object = getattr(advice, "pools", None)
     if not isinstance(advice, Advice) or type(pools) is not int:
         raise TypeError(f"scale() must return an Advice with a whole number of pools, not {advice!r}")
+    if abs(pools) > POOLS_MAX:
+        raise ValueError(f"scale() must return an Advice with at most {POOLS_MAX} pools")
+    said: tuple[object, ...] = (advice.reason, advice.formula, advice.pool or "")
+    if not all(type(words) is str for words in said) or type(advice.panic) is not bool:
+        raise TypeError(
+            "scale() must return an Advice with reason=, formula= and pool= in words, and panic= True or False"
+        )
     return advice

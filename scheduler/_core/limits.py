@@ -153,6 +153,11 @@ class LimitRecord:
         """Whether the bucket is full, so that a new one would be the same."""
         return self.ready_at <= now - self.saving
 
+    def ready_in(self, before: int, now: float) -> float:
+        """Return in how many seconds there is a token for who comes behind so many others; 0 without a rate."""
+        first = max(self.ready_at, now - self.saving) if self.interval else now
+        return max(0.0, first + before * self.interval - now)
+
     def says(self, now: float) -> str | None:
         """Return in words why no attempt may start, or None if one may."""
         if self.held >= self.concurrency:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import attrs
 
+from .breakers import BreakerRecord
 from .core import Core
 from .job import Job, Line
-from .limits import held_back
+from .limits import LimitRecord, held_back
+from .pool_table import GroupRecord, Loan, PoolRecord
 from .states import BACKING_OFF, DELAYED, RUNNING, WAITING, JobState, PoolState
 from .timers import TimerKind
+
+_ACCEPTING = PoolState.ACCEPTING
 
 
 @attrs.frozen(kw_only=True)
@@ -21,7 +28,7 @@ class Standing:
     reasons: tuple[str, ...]
     #: Waiting jobs that start before it as things are; 0 when it does not wait.
     ahead: int = 0
-    #: Seconds until it starts, by the mean run time so far and the slots there are; None when nothing is known.
+    #: Seconds until it starts, by the mean run time so far, the slots there are and its limits; None if that is not known.
     estimate: float | None = None
 
     def __str__(self) -> str:
@@ -35,8 +42,7 @@ def standing(core: Core, job: Job, now: float) -> Standing:
     if job.state is WAITING and job.id and not job.lies_ahead:
         ahead = _ahead(core, job)
         reasons = _why_waiting(core, job, ahead, now)
-        if len(reasons) == 1 and not core.paused:
-            estimate = _estimate(job, ahead)
+        estimate = None if core.paused else _estimate(core, job, ahead, now)
     else:
         reasons = [_why_elsewhere(core, job, now)]
     return Standing(job_id=job.id, state=job.state, reasons=tuple(reasons), ahead=ahead, estimate=estimate)
@@ -74,40 +80,94 @@ def _why_waiting(core: Core, job: Job, ahead: int, now: float) -> list[str]:
         reasons.append("the scheduler is paused, until resume()")
     line = job.line
     reasons += held_back(line, now)
-    usable = [pool for group in line.groups for pool in group.pools if pool.state is PoolState.ACCEPTING]
-    names = " and ".join(repr(group.name) for group in line.groups)
-    if not usable:
-        states = sorted({pool.state.value for group in line.groups for pool in group.pools}) or ["gone"]
-        reasons.append(f"no pool of {names} takes jobs: they are {', '.join(states)}")
-    elif not core.dispatcher.has_slot(line):
-        slots = sum(pool.slots for pool in usable)
-        before = "it is the next to start" if not ahead else f"{ahead} start before it"
-        reasons.append(f"all {slots} slots of {names} are in use and {before}")
+    usable = [group for group in line.groups if any(pool.state is _ACCEPTING for pool in group.pools)]
+    before = "it is the next to start" if not ahead else f"{ahead} start before it"
+    if usable and not core.dispatcher.has_slot(line):
+        reasons.append(f"{_no_slot(usable)}{before}")
+    elif reasons and ahead:
+        reasons.append(before)
+    shut = [group for group in line.groups if group not in usable]
+    if shut:
+        states = sorted({pool.state.value for group in shut for pool in group.pools}) or ["gone"]
+        reasons.append(f"no pool of {_names(shut)} takes jobs: they are {', '.join(states)}")
     return reasons or [f"it has waited {_s(now - job.waiting_since)}, and {ahead} jobs start before it"]
 
 
+def _no_slot(groups: list[GroupRecord | Loan]) -> str:
+    """Return in words why there is no free slot in groups that have pools which take jobs, and a joint to what follows."""
+    pools = _accepting(groups)
+    slots, down = sum(pool.slots for pool in pools), sum(pool.down for pool in pools)
+    kept = sum(len(pool.free) for pool in pools)  # of a group that would lend
+    if not down and not kept:
+        return f"all {slots} slots of {_names(groups)} are in use and "
+    told = [f"{slots - down - kept} of {slots} slots of {_names(groups)} are in use"]
+    told += [f"{down} without a worker just now"] if down else []
+    told += [f"{kept} kept for jobs more urgent"] if kept else []
+    return ", ".join([*told, "and "])
+
+
 def _ahead(core: Core, job: Job) -> int:
-    """Return how many waiting jobs would start before this one in a slot that it may use."""
+    """Return how many waiting jobs would start before this one in a slot that it may use, or with what its limit allows."""
     mine = set(map(id, job.line.groups))
-    rivals: list[Line] = [
+    lines: list[Line] = [
         line for line in core.queue.lines.values() if any(id(group) in mine for group in line.groups)
     ]
-    parked = job.line.limits and job.line.where.record is not None  # type: ignore[attr-defined]
-    own = (
-        job.line.before(job) if parked else 0
-    )  # the others in its line; where others are parked nobody knows
-    return own + sum(line.before(job) for line in rivals)
+    heads = job.line.where if job.line.limits else None  # type: ignore[attr-defined]
+    if heads is not None and heads.record is not None:  # parked, and nobody there counts as able to start
+        lines += [line for line in _under(core, job, heads.record) if line.where.record is heads.record]
+    return sum(line.before(job) for line in lines)
 
 
-def _estimate(job: Job, ahead: int) -> float | None:
-    ended, total, slots = 0, 0.0, 0
-    for group in job.line.groups:
-        slots += sum(pool.slots for pool in group.pools if pool.state is PoolState.ACCEPTING)
+def _under(core: Core, job: Job, record: LimitRecord) -> list[Any]:
+    """Return the lines in which jobs wait under this limit; where tenants take turns, only its own can be compared."""
+    if job.line.bundle.fair:  # type: ignore[attr-defined]
+        return [job.line]
+    return [line for bundle in core.lots.bundles for line in bundle.occupied if record in line.limits]
+
+
+def _estimate(core: Core, job: Job, ahead: int, now: float) -> float | None:
+    """Return by when slots and limits have served who comes first; None if that cannot be known."""
+    groups = job.line.groups
+    pools = _accepting(groups)
+    free, slots = sum(group.free for group in groups), sum(pool.slots for pool in pools)
+    if not slots:
+        return None
+    # How many must end before it can start, and how many of those run at once.
+    waits: list[tuple[int, int]] = [(ahead + 1 - free, slots)]
+    seconds: float = 0.0
+    for record in job.line.limits:
+        if isinstance(record, BreakerRecord):
+            if record.says(now) is not None:
+                return None
+            continue
+        before: int = sum(line.before(job) for line in _under(core, job, record))
+        if record.counts:
+            waits.append((before + 1 - int(record.concurrency) + record.held, int(record.concurrency)))
+        seconds = max(seconds, record.ready_in(before, now))
+    waits = [(ends, at_once) for ends, at_once in waits if ends > 0]
+    mean = _run_time(groups)
+    if mean is None:
+        return None if waits else seconds
+    return max([seconds, *(ends * mean / at_once for ends, at_once in waits)])
+
+
+def _run_time(groups: Iterable[GroupRecord | Loan]) -> float | None:
+    """Return the mean run time of all attempts that have ended in these groups, None before the first."""
+    ended, total = 0, 0.0
+    for group in groups:
         for meter in group.meters.values():
             meter.fold()
             ended += meter.ended
             total += meter.run_total
-    return (ahead + 1) * total / ended / slots if ended and slots else None
+    return total / ended if ended else None
+
+
+def _accepting(groups: Iterable[GroupRecord | Loan]) -> list[PoolRecord]:
+    return [pool for group in groups for pool in group.pools if pool.state is _ACCEPTING]
+
+
+def _names(groups: Iterable[GroupRecord | Loan]) -> str:
+    return " and ".join(repr(group.name) for group in groups)
 
 
 def _s(seconds: float) -> str:

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from pools import ThreadPool
-from scheduler import PoolBroken, PoolGroup, PoolState, Priority
+from scheduler import JobState, PoolBroken, PoolGroup, PoolState, Priority
 from scheduler.testing import RecordedEvents, check_invariants
 
 
@@ -174,6 +174,21 @@ def test_pause_starts_nothing_and_resume_starts_everything(open_scheduler, gate)
     s.resume()
 
     assert list(range(10)) == [handle.result(20) for handle in handles]
+
+
+def test_a_pool_that_comes_during_a_pause_starts_nothing_either(open_scheduler):
+    """Whoever pauses to repair something adds capacity for afterwards."""
+    s = open_scheduler(PoolGroup("io", ThreadPool(slots=1)))
+    s.cordon_pool("io-1")
+    s.pause()
+    handles = [s.submit(int, n) for n in range(3)]
+    s.uncordon_pool("io-1")
+    s.add_pool("io")
+    assert [JobState.WAITING] * 3 == [handle.state for handle in handles]
+
+    s.resume()
+
+    assert [0, 1, 2] == [handle.result(20) for handle in handles]
 
 
 @pytest.mark.parametrize("jobs", [1, 20])

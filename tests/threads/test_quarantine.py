@@ -256,6 +256,7 @@ def test_a_stuck_pool_can_be_drained_by_hand_and_goes_when_its_calls_return(
     report = s.drain_pool("g-1", timeout=0)
 
     assert (False, ()) == (report.drained, report.running)
+    assert ("g-1/1",) == report.overdue_workers  # or it would not say what the pool waits for
     assert 1 == s.statistics().pools[0].stuck
     waiting = in_thread(s.drain_pool, "g-1")
     held[0].open()

@@ -12,7 +12,7 @@ import attrs
 import process_jobs as jobs
 import pytest
 
-from policies.contracts import Load, Window
+from policies.contracts import Advice, Load, Window
 from pools import AsyncioPool, ProcessPool, ThreadPool
 from scheduler import PoolGroup, PoolState, Scheduler
 from scheduler._core import effect
@@ -160,6 +160,18 @@ def test_load_that_returns_in_the_middle_of_a_drain_uses_the_slots_of_the_pool_t
     assert 7 == more.result(20)
     assert [0, 1, 2] == [handle.result(20) for handle in handles]
     assert not waiting.done()
+
+
+class Spiteful:
+    """Raises when it is compared, or asked whether it is true."""
+
+    def __eq__(self, other):
+        raise ZeroDivisionError("on purpose")
+
+    def __bool__(self):
+        raise ZeroDivisionError("on purpose")
+
+    __hash__ = None
 
 
 class Shared:
@@ -368,3 +380,32 @@ def test_timers_go_off_after_a_look_that_raised(open_scheduler, monkeypatch, cap
 
     assert 7 == handle.result(20)
     eventually(lambda: "on purpose" in caplog.text, "the line in the log")
+
+
+@pytest.mark.parametrize(
+    "advice",
+    [{"reason": None}, {"pool": Spiteful()}, {"panic": Spiteful()}, {"pools": -(10**5000)}],
+    ids=["reason", "pool", "panic", "pools"],
+)
+def test_advice_that_raises_when_it_is_looked_at_harms_neither_explain_nor_the_next_group(
+    open_scheduler, clock, wanted, advice
+):
+    """An advice was only half looked at when it came: later its words broke explain(), and its pool every look."""
+
+    class Bad:
+        def scale(self, load):
+            return Advice(**{"pools": 1} | advice)
+
+    s = open_scheduler(
+        PoolGroup("bad", ThreadPool(1), max_pools=2, scaling=Bad()),
+        PoolGroup("good", ThreadPool(1), max_pools=2, scaling=wanted),
+        clock=clock,
+    )
+    s.add_pool("bad")
+    wanted.pools = 2
+    s.submit(int).result(20)
+    clock.advance(30 * STABLE)
+
+    assert ["bad-1", "bad-2", "good-1", "good-2"] == sorted(live(s))
+    assert "opened good-2" in str(s.explain("good"))
+    assert "nothing has been decided yet" in str(s.explain("bad"))

@@ -77,6 +77,19 @@ def test_rule_1_fewer_than_the_minimum_are_made_up_for_whatever_is_wanted(scaled
     assert (2, False, None) == rule_for(scaled(wanted), a_load(1, min_pools=3))
 
 
+class Spiteful:
+    """Raises whatever is asked of it."""
+
+    def _raise(self, *_):
+        raise ZeroDivisionError("on purpose")
+
+    __bool__ = __eq__ = __format__ = __str__ = _raise
+    __hash__ = None
+
+    def __repr__(self):
+        return "Spiteful()"
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [
@@ -87,6 +100,11 @@ def test_rule_1_fewer_than_the_minimum_are_made_up_for_whatever_is_wanted(scaled
         Advice(pools=True),
         Advice(pools=1.5),
         Advice(pools=math.nan),
+        Advice(pools=3, reason=None),
+        Advice(pools=3, formula=Spiteful()),
+        Advice(pools=1, pool=Spiteful()),
+        Advice(pools=3, panic=Spiteful()),
+        pytest.param(Advice(pools=10**5000), id="too many to be written down"),
     ],
     ids=repr,
 )

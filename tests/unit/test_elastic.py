@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from policies import FixedBackoff, FixedPools, Pack, QueueDelay
+from policies.contracts import Advice
 from pools import ThreadPool
 from scheduler import PoolGroup
 from scheduler._core.elastic import QUIET
@@ -382,6 +383,29 @@ def test_a_pool_that_drains_with_a_stuck_call_is_not_waited_for(elastic):
         look(hand)
 
     assert ("DRAINING", 3) == (seen, actions(hand).count("drain"))
+
+
+def test_a_decision_keeps_what_the_policy_saw_computed_and_said(elastic):
+    """A record without its inputs and its formula cannot be checked by whoever doubts it."""
+    hand = elastic(Advice(pools=7, reason="jobs wait", formula="13 ÷ 2 a pool"), max_pools=3)
+    busy(hand, 3)
+    look(hand)
+    decision = hand.core.pools.groups["io"].decisions[-1]
+
+    assert ("add", 1, 7) == (decision.action, decision.before, decision.wanted)
+    assert ("jobs wait", "13 ÷ 2 a pool", "max_pools=3") == (
+        decision.reason,
+        decision.formula,
+        decision.limited_by,
+    )
+    assert (1, 1, ((20, 1),), 2) == (
+        decision.load.pools,
+        decision.load.waiting,
+        decision.load.waiting_by_priority,
+        decision.load.in_use,
+    )
+    assert 0 < hand.now == decision.load.oldest_wait == decision.time
+    assert "computed: 13 ÷ 2 a pool" in str(hand.core.explain(hand.core.pools.groups["io"], hand.now))
 
 
 def test_a_drain_names_every_pool_that_could_have_gone(elastic):

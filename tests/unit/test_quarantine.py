@@ -215,6 +215,20 @@ def test_no_more_than_the_cap_are_replaced(hang):
     )
 
 
+def test_a_pool_that_nothing_would_replace_keeps_its_last_slots(hang):
+    """Few slots are better than none: beyond the cap, jobs go on in what is left until nothing is."""
+    hand = hang(3, replacements_max=0)
+    kept = states(hand)
+    answer = hand.submit("goes on")
+    hand.finish("goes on")
+    hand.submit("the last", run_timeout=1.0)
+    hand.advance(1.0)
+    hand.advance(2.0)
+
+    assert ({"io-1": "ACCEPTING"}, {"io-1": "QUARANTINED"}) == (kept, states(hand))
+    assert "io-1" == answer.pool_id
+
+
 def test_what_was_beyond_the_cap_is_replaced_when_another_returns(hang):
     """The group had one pool before it all, and has one again."""
     hand = hung_beyond_the_cap(hang)

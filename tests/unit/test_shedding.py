@@ -64,6 +64,21 @@ def test_a_queue_that_empties_once_in_an_interval_is_a_burst_and_kept(by_hand):
     assert hand.statistics().shed == 0
 
 
+def test_a_queue_whose_head_was_young_once_in_an_interval_does_not_stand(by_hand):
+    """The least wait decides, not the last: one late look at a queue that is served would shed what it serves."""
+    hand = crowd(by_hand, {"old": 20})
+    pass_time(hand, 0.7, step=0.01)
+    hand.finish("running")
+    hand.submit(
+        "behind", priority=20
+    )  # young at the look of 0.75 s, and at that of 1 s older than is allowed
+    pass_time(hand, 0.35, step=0.01)
+
+    assert "WAITING" == hand.state("behind")
+    pass_time(hand, 2 * INTERVAL)
+    assert "SHED" == hand.state("behind")
+
+
 def test_the_least_urgent_are_shed_first(by_hand):
     """Nobody urgent goes while there is somebody who can."""
     hand = crowd(by_hand, {"high": 10, "bulk": 40, "low": 30})

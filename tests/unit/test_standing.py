@@ -2,7 +2,8 @@
 
 import pytest
 
-from policies import Aging, FixedBackoff
+from policies import Aging, CircuitBreaker, FixedBackoff
+from scheduler import Limit
 from scheduler._core.standing import standing
 
 
@@ -106,3 +107,92 @@ def test_a_job_that_may_borrow_a_slot_can_be_asked_about(by_hand, group):
     hand.submit("asked", priority=20)
 
     assert told(hand, "asked").estimate is not None
+
+
+def test_a_slot_that_is_kept_for_others_is_not_said_to_be_in_use(by_hand, group):
+    """explain() said that all slots were in use, while everybody could see one that was free."""
+    hand = by_hand(group("io"), group("fast", slots=3, reserve_for=10, keep=1))
+    for name in ("one", "two", "three", "asked"):
+        hand.submit(name)
+
+    assert (
+        "3 of 4 slots of 'io' and 'fast' are in use, 1 kept for jobs more urgent, and it is the next"
+        in str(told(hand, "asked"))
+    )
+
+
+def test_a_slot_without_a_worker_is_not_said_to_be_in_use(by_hand, group):
+    """The worker process that has just died runs nothing; that is why the job waits."""
+    hand = by_hand(group("cpu", slots=2, announces=True))
+    hand.core.ready(hand.pool("cpu-1").all_slots[0], "cpu-1/1", hand.now)
+    hand.take()
+    hand.submit("runs")
+    hand.submit("asked")
+
+    assert "1 of 2 slots of 'cpu' are in use, 1 without a worker just now, and it is the next" in str(
+        told(hand, "asked")
+    )
+
+
+def test_a_group_of_which_no_pool_takes_jobs_is_named_beside_the_one_that_is_full(by_hand, group):
+    """It was counted among those whose slots are all in use; nobody would look for the pool that is cordoned."""
+    hand = by_hand(group("own"), group("rented"))
+    hand.tell("cordon", hand.pool("rented-1"))
+    for name in ("runs", "asked"):
+        hand.submit(name)
+
+    assert (
+        "all 1 slots of 'own' are in use and it is the next to start",
+        "no pool of 'rented' takes jobs: they are cordoned",
+    ) == told(hand, "asked").reasons
+
+
+LIMITED = {
+    "rate": ({"rate": 2.0, "burst": 1}, 1.5, "next token in 0.5 s"),
+    "burst": ({"rate": 2.0, "burst": 2}, 1.5, "next token in 0.5 s"),
+    "concurrency": ({"concurrency": 1}, 9.0, "1 of 1 run"),
+    "both": ({"rate": 2.0, "burst": 1, "concurrency": 2}, 3.0, "next token in 0.5 s"),
+}
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_the_estimate_waits_for_the_limit_and_not_only_for_a_slot(by_hand, group, name):
+    """Beside 'next token in 0.5 s' it said 'it starts in about 0.03 s': slots are free, and of no use."""
+    limit, seconds, words = LIMITED[name]
+    hand = by_hand(group("io", slots=8), limits=[Limit(tenant="a", **limit)])
+    hand.submit("first")
+    hand.advance(3.0)
+    hand.finish("first")
+    count = 5 if name == "burst" else 4
+    for number in range(count - 1):
+        hand.submit(f"job {number}", tenant="a")
+    hand.submit("asked", tenant="a")
+    asked = told(hand, "asked")
+
+    assert seconds == pytest.approx(asked.estimate)
+    assert words in str(asked)
+    assert f"{asked.ahead} start before it" in str(asked)
+
+
+def test_those_are_ahead_that_wait_for_the_same_limit_in_another_line(by_hand, group):
+    """A tag that all tenants share holds them in lines of their own, from which it lets them go in turn."""
+    hand = by_hand(
+        group("io", slots=8, tags={"db"}),
+        limits=[Limit(tag="db", concurrency=1), Limit(tenant="*", concurrency=5)],
+    )
+    for tenant in "abcd":
+        hand.submit(tenant, tenant=tenant, tags={"db"})
+    hand.submit("urgent", tenant="e", tags={"db"}, priority=0)
+
+    assert [1, 2, 3, 0] == [told(hand, name).ahead for name in ("b", "c", "d", "urgent")]
+
+
+def test_a_breaker_makes_no_promise(by_hand, group):
+    """Nobody knows whether it closes when it looks again."""
+    hand = by_hand(group("io", slots=8), breakers=[CircuitBreaker(group="io", window=1, calls_min=1)])
+    hand.submit("fails")
+    hand.finish("fails", error=OSError())
+    hand.submit("asked")
+
+    assert told(hand, "asked").estimate is None
+    assert "breaker" in str(told(hand, "asked"))
