@@ -264,6 +264,9 @@ class Elastic(Quarantine):
                     wanted=order.advice.pools,
                     reason=order.advice.reason,
                     limited_by=order.limited_by,
+                    formula=order.advice.formula,
+                    candidates=candidates,
+                    load=load,
                 )
             )
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import attrs
 
+from policies.contracts import Load
+
 from .states import JobState
 
 
@@ -228,6 +230,10 @@ class ScalingDecided(Event):
     wanted: int
     reason: str
     limited_by: str | None
+    #: The policy's computation, every pool that could have gone with its slots in use and idle seconds, and what it saw.
+    formula: str = ""
+    candidates: tuple[tuple[str, int, float], ...] = ()
+    load: Load | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen(kw_only=True)

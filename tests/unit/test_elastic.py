@@ -11,6 +11,7 @@ from policies.contracts import Advice
 from pools import ThreadPool
 from scheduler import PoolGroup
 from scheduler._core.elastic import QUIET
+from scheduler._core.events import ScalingDecided
 from scheduler._core.invariants import check
 from scheduler.simulation import Simulator
 
@@ -405,6 +406,12 @@ def test_a_decision_keeps_what_the_policy_saw_computed_and_said(elastic):
         decision.load.in_use,
     )
     assert 0 < hand.now == decision.load.oldest_wait == decision.time
+    told = next(event for event in hand.events if isinstance(event, ScalingDecided))
+    assert (decision.formula, decision.candidates, decision.load) == (
+        told.formula,
+        told.candidates,
+        told.load,
+    )
     assert "computed: 13 ÷ 2 a pool" in str(hand.core.explain(hand.core.pools.groups["io"], hand.now))
 
 
