@@ -173,13 +173,16 @@ class Driver(Keyed):
         left, self.core.left = self.core.left, fresh
         self._busy = False
         self._release()
-        local.tended = slot  # if the thread runs no jobs itself, nobody else would know what it holds up
+        outer, local.tended = (
+            local.tended,
+            slot,
+        )  # if the thread runs no jobs itself, nobody else would know what it holds up
         try:
             self.act(left)
             if succeeded:
                 job.call_back()
         finally:
-            local.tended = None
+            local.tended = outer
 
         def refill(now: float) -> Any:
             slot.held = False

@@ -61,7 +61,7 @@ class PoolFront:
         if self._desk.judging:
             outcomes = self._judged(bound, outcomes)
         called_back: list[Any] = []
-        local.tended = bound
+        outer, local.tended = local.tended, bound
 
         def take(now: float) -> tuple[list[Any], Any]:
             self._pool.inversion_bound = getattr(self._pool.runner, "inversion_bound", 0.0)
@@ -86,7 +86,7 @@ class PoolFront:
                 job.forget_call()
                 job.notify()
         finally:
-            local.tended = None
+            local.tended = outer
         if calls is None:
 
             def fill(now: float) -> Any:
@@ -124,11 +124,11 @@ class PoolFront:
             blamed = None if error is None else self._blame(error, bound)
             self._desk.core.lost(bound, blamed, unstarted, now)  # type: ignore[arg-type]
 
-        local.tended = bound
+        outer, local.tended = local.tended, bound
         try:
             self._desk.turn(lose)
         finally:
-            local.tended = None
+            local.tended = outer
 
     def recall(self, slot: int) -> None:
         """Take back what lies ahead in `slot`, by way of ``Pool.recall``."""
