@@ -116,14 +116,14 @@ class Elastic(Quarantine):
     def _lines(self) -> dict[str, list[Line]]:
         """Return the lines in which jobs wait, each under the group whose growth would help it.
 
-        That is the first of its groups that may still grow, so that two groups do not grow for the same jobs.
+        That is the first of its groups that may still grow, or does, so that two groups do not grow for the same jobs.
         """
         lines: dict[str, list[Line]] = {}
         for line in self.queue.lines.values():
             if line.best is not None:
                 able = [group for group in line.groups if group.name in self.scaled]
                 if able:
-                    grows = (group for group in able if not group.full)
+                    grows = (group for group in able if not group.full or any(map(_starts, group.pools)))
                     lines.setdefault(next(grows, able[0]).name, []).append(line)
         return lines
 
@@ -152,6 +152,7 @@ class Elastic(Quarantine):
         order = self.slowness.time("scaling", scaled.policy, scaled.decide, load, self.policy_failed)
         if order.add:
             scaled.ceiling.grow_from(load)
+            scaled.lulls.want(load.pools + order.add, now, scaled.flow.stable_length)
             taken_back, opened = self._grow(scaled.group, order.add, now)
             scaled.changed(now, order.add)
             scaled.told = (True, order.rule)
@@ -292,6 +293,10 @@ class Elastic(Quarantine):
         for record in self.lots.breakers_at(group):
             standing += f"; {record.says(now)}" if record.says(now) else ""
         return Explanation(time=now, group=group.name, decisions=tuple(group.decisions), now=standing)
+
+
+def _starts(pool: PoolRecord) -> bool:
+    return pool.state is _STARTING
 
 
 def _moves(pool: PoolRecord) -> bool:

@@ -13,6 +13,7 @@ from scheduler import PoolGroup
 from scheduler._core.elastic import QUIET
 from scheduler._core.events import ScalingDecided
 from scheduler._core.invariants import check
+from scheduler._core.lulls import SHOWN
 from scheduler.simulation import Simulator
 
 
@@ -478,12 +479,28 @@ def test_of_two_groups_that_could_help_the_first_that_may_grows(by_hand, group, 
         hand.submit(f"{number}", tags={"x"})
     while not hand.opening:
         look(hand)
+    look(hand, 20)  # "a" is as large as it may be, but not up yet
     only_first = list(hand.opening)
     hand.up("a-2")
     while not hand.opening:
         look(hand)
 
     assert (["a-2"], "b") == (only_first, hand.opening[0][0])
+
+
+def test_a_wish_of_one_look_keeps_its_pools_as_long_as_any_other(elastic):
+    """A policy that wavers would open and drain in turn: it is what was wanted that counts, not what there was."""
+    hand = elastic(3)
+    busy(hand)
+    look(hand)
+    hand.says.says = 1
+    for pool_id in list(hand.opening):
+        hand.up(pool_id)
+    since = hand.now
+    while "drain" not in actions(hand):
+        look(hand)
+
+    assert hand.now - since >= SHOWN * hand.scaled.flow.stable_length
 
 
 def test_what_was_taken_back_is_measured_too(elastic):
