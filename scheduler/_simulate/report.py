@@ -248,14 +248,14 @@ def _run(run: Played, target: float | None) -> dict[str, Any]:
         "queue": {
             "mean": measures.depth.area(run.length) / run.length if run.length else 0.0,
             "most": measures.depth.most,
-            "over_time": measures.depth.points(),
+            "over_time": measures.depth.points(run.length),
         },
         "pools": {
             name: {
                 "least": series.least,
                 "most": series.most,
                 "slots": run.slots[name],
-                "over_time": series.points(),
+                "over_time": series.points(run.length),
             }
             for name, series in measures.pools.items()
         },
