@@ -145,7 +145,9 @@ class Notes:
     def options(self, options: JobOptions) -> int:
         """Return the number of options."""
         number = self._number(options)
-        return self._say("options", options, self._settings(options), self._same) if number is None else number
+        return (
+            self._say("options", options, self._settings(options), self._same) if number is None else number
+        )
 
     def job_line(self, options: JobOptions, line: Any) -> int:
         """Return the number of the line of a job with these options."""
