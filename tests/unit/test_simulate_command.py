@@ -199,6 +199,24 @@ def test_an_interrupt_tells_what_was_computed(simulate, monkeypatch):
     assert before is signal.getsignal(signal.SIGINT)
 
 
+def test_an_interrupt_is_heard_where_jobs_are_few_and_far_between():
+    """A log of months is looked at second by second: a thousand arrivals are a minute, in which nobody would be heard."""
+    looks = []
+
+    def look(share, now):
+        looks.append((share, now))
+        return True
+
+    groups = [{"name": "io", "pool": {"kind": "thread", "slots": 2}, "max_pools": 8}]
+    load = synthetic("poisson:rate=0.0005,run_time=1500,jobs=1000", 1)
+    played = play(load, {"groups": groups}, look=look)
+
+    assert played.interrupted
+    ((share, now),) = looks
+    assert share < 0.02
+    assert played.length == now > 1000
+
+
 def test_costs_of_runs_of_unequal_length_are_not_compared(simulate, monkeypatch):
     """Ctrl-C in the second run would make it look much cheaper than the first."""
     looks = []
