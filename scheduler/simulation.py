@@ -209,9 +209,9 @@ class Simulator:
         pool = self.core.make_pool(self.core.pools.groups[group], self.now)
         self.core.add_pool(pool, self.now)
         if start_up:
-            self.at(self.now + start_up, lambda: self.core.pool_up(pool, self.now))
+            self.at(self.now + start_up, lambda: self._up(pool))
         else:
-            self.core.pool_up(pool, self.now)
+            self._up(pool)
         self._acted(True)
         return pool.pool_id
 
@@ -344,7 +344,16 @@ class Simulator:
             while more:
                 more = self.core.fail_some(self.now)
         else:
+            self._up(pool)
+
+    def _up(self, pool: PoolRecord) -> None:
+        """Let a new pool take jobs: at once, or worker by worker if it is one that announces them."""
+        if not pool.group.announces:
             self.core.pool_up(pool, self.now)
+            return
+        for slot in pool.all_slots:
+            for job in self.core.ready(slot, slot.worker, self.now):
+                self._start(slot, job, self.now)
 
     def _finish(self, ended: tuple[Slot, SimulatedJob, int], now: float) -> None:
         slot, job, attempt = ended

@@ -32,8 +32,8 @@ made-up loads (means; times in seconds):
   pareto:rate=20,run_time=0.1[,alpha=1.5]         clumps and silences
   day:low=5,high=50,run_time=0.1[,period=86400]   a wave
   bursts:low=5,high=80,run_time=0.1[,every=60][,lasts=5]
-each also takes jobs=, length=, cv= (of run times: 0 constant, 1 exponential)
-and mix=HIGH:1+NORMAL:3
+each also takes jobs=, length=, cv= (of run times: 0 constant, 1 exponential),
+mix=HIGH:1+NORMAL:3, and tags=cpu for a group that takes only jobs that name it
 
 exit status: 0, 1 for a bad row with --strict and for a replay that came to
 other decisions, 2 for what cannot be played, 130 after Ctrl-C, which tells
