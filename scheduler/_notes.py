@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from types import FunctionType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import attrs
 
@@ -23,6 +23,9 @@ from ._core.pool_table import PoolRecord, Slot
 from ._core.retrier import REJECTED
 from ._plain import is_pure, place_of, plain
 from ._tape import shortened, text
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 #: Things that have a number at the same time, of each kind. Arbitrary.
 _NUMBERED = 4096
@@ -61,7 +64,10 @@ class Notes:
         self.submits = 0
         self._numbers = 0
         self._numbered: dict[int, tuple[int, object]] = {}
-        self._pure: dict[int, tuple[object, bool]] = {}
+        #: Numbers by what was said of options and lines: whoever makes options for each job makes many of the same.
+        self._same: dict[str, int] = {}
+        #: Retry policies: whether each can be asked again, and what is written of it.
+        self._policies: dict[int, tuple[object, bool, Any]] = {}
         self._slots: dict[Slot, str] = {}
         self._names: dict[str, str] = {}
         #: Slots of jobs that run in their submitter's thread: made for each.
@@ -79,8 +85,10 @@ class Notes:
     def forget(self) -> None:
         """Remember nothing any more: the recording is over."""
         self.effects = _Nothing()
-        for known in (self.at_door, self._numbered, self._pure, self._slots, self._names, self.callers):
+        for known in (self.at_door, self._numbered, self._same, self._policies):
             known.clear()
+        for named in (self._slots, self._names, self.callers):
+            named.clear()
 
     def waits(self, job: Job, joined: int) -> None:
         """Note that a job stands at the door, or beside one that does; or is another one, of the id `joined`."""
@@ -137,7 +145,9 @@ class Notes:
     def options(self, options: JobOptions) -> int:
         """Return the number of options."""
         number = self._number(options)
-        return self._say("options", options, self._settings(options)) if number is None else number
+        return (
+            self._say("options", options, self._settings(options), self._same) if number is None else number
+        )
 
     def job_line(self, options: JobOptions, line: Any) -> int:
         """Return the number of the line of a job with these options."""
@@ -152,7 +162,10 @@ class Notes:
         asked_for = self.options(options)
         known = self._numbered.get(id(line)) if line is not None else None
         number = self._next() if known is None else known[0]
-        self.tape.put(f'["line",{number},{asked_for},{"true" if coroutine else "false"}]\n', 0.0)
+        said = f'["line",{number},{asked_for},{"true" if coroutine else "false"}]\n'
+        if said not in self._same:
+            self.tape.put(said, 0.0)
+            _remember(self._same, said, number)
         if line is not None:
             self._numbered[id(line)] = number, line
         return number
@@ -160,11 +173,10 @@ class Notes:
     def _settings(self, options: JobOptions) -> dict[str, Any]:
         values = ((field.name, getattr(options, field.name), field.default) for field in _FIELDS)
         settings = {
-            name: plain(value) for name, value, default in values if value != default or name == "retry"
+            name: plain(value) for name, value, default in values if name != "retry" and value != default
         }
-        retry = settings.pop("retry")
         if options.retry is not None:
-            settings["retry"] = retry if self.is_pure(options.retry) else answers_of(options.retry)
+            settings["retry"] = self._policy(options.retry)[2]
         return settings
 
     def _number(self, thing: object) -> int | None:
@@ -177,9 +189,14 @@ class Notes:
         self._numbers += 1
         return self._numbers
 
-    def _say(self, kind: str, thing: object, said: object) -> int:
-        number = self._next()
-        self.tape.put(f'["{kind}",{number},{json.dumps(said)}]\n', 0.0)
+    def _say(self, kind: str, thing: object, said: object, same: dict[str, int] | None = None) -> int:
+        number, words = self._next(), json.dumps(said)
+        if same is not None and words in same:
+            number = same[words]
+        else:
+            self.tape.put(f'["{kind}",{number},{words}]\n', 0.0)
+            if same is not None:
+                _remember(same, words, number)
         self._numbered[id(thing)] = number, thing
         return number
 
@@ -187,18 +204,28 @@ class Notes:
 
     def is_pure(self, policy: RetryPolicy) -> bool:
         """Whether a retry policy can be asked again in a replay."""
-        known = self._pure.get(id(policy))
+        return self._policy(policy)[1]
+
+    def _policy(self, policy: RetryPolicy) -> tuple[object, bool, Any]:
+        known = self._policies.get(id(policy))
         if known is None:
-            if len(self._pure) >= _NUMBERED:
-                self._pure.clear()
-            known = self._pure[id(policy)] = policy, is_pure(policy)
-        return known[1]
+            pure = is_pure(policy)
+            known = policy, pure, plain(policy) if pure else answers_of(policy)
+            _remember(self._policies, id(policy), known)
+        return known
 
     def answer(self, policy: RetryPolicy, delay: float | None, asked: list[object]) -> None:
         """Note what a policy answered that cannot be asked again, and which of its guards it had asked."""
         guards = parts_of(policy, _GUARDS)
         indexes = [guards.index(guard) for guard in asked if guard in guards]
         self.effects.append(f'["answer",{json.dumps(delay)},{indexes}]')
+
+
+def _remember(known: dict[K, V], key: K, value: V) -> None:
+    """Remember one thing more, and all others anew if these are too many."""
+    if len(known) >= _NUMBERED:
+        known.clear()
+    known[key] = value
 
 
 class _Nothing(list[str]):

@@ -39,6 +39,8 @@ __all__ = ["SimulatedFailure", "SimulatedJob", "Simulator"]
 
 #: At one moment, what ends comes before what is decided, and that before what arrives.
 _FINISH, _ACTION, _ARRIVAL = 0, 1, 2
+#: Steps, of some 10 µs each, between two looks of whoever watches a run. Arbitrary.
+_NOW_AND_THEN = 8192
 #: What only a real scheduler has: the same file serves both.
 _ONLY_REAL = ("check_invariants", "clock", "dead_letters", "name", "record", "record_bytes_max")
 
@@ -171,11 +173,16 @@ class Simulator:
             if core.dirty:
                 self._after_turn()
             steps += 1
+            if steps % _NOW_AND_THEN == 0:
+                self._now_and_then()
             if self._check_every and steps % self._check_every == 0:
                 check(core)
         if until is not None and not self._stopped:
             self.now = max(self.now, until)
         return self.statistics()
+
+    def _now_and_then(self) -> None:
+        """Do nothing: for who wants to be asked, some times a second of real time, whether this is to go on."""
 
     def stop(self) -> None:
         """Let `run` return after what happens just now; it may be called again, and goes on from there."""
@@ -202,9 +209,9 @@ class Simulator:
         pool = self.core.make_pool(self.core.pools.groups[group], self.now)
         self.core.add_pool(pool, self.now)
         if start_up:
-            self.at(self.now + start_up, lambda: self.core.pool_up(pool, self.now))
+            self.at(self.now + start_up, lambda: self._up(pool))
         else:
-            self.core.pool_up(pool, self.now)
+            self._up(pool)
         self._acted(True)
         return pool.pool_id
 
@@ -337,7 +344,16 @@ class Simulator:
             while more:
                 more = self.core.fail_some(self.now)
         else:
+            self._up(pool)
+
+    def _up(self, pool: PoolRecord) -> None:
+        """Let a new pool take jobs: at once, or worker by worker if it is one that announces them."""
+        if not pool.group.announces:
             self.core.pool_up(pool, self.now)
+            return
+        for slot in pool.all_slots:
+            for job in self.core.ready(slot, slot.worker, self.now):
+                self._start(slot, job, self.now)
 
     def _finish(self, ended: tuple[Slot, SimulatedJob, int], now: float) -> None:
         slot, job, attempt = ended

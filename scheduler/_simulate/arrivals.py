@@ -126,12 +126,15 @@ def synthetic(text: str, seed: int) -> Synthetic:
     known = {**own, **_COMMON}
     given: Settings = {}
     mix: tuple[tuple[Kind, float], ...] = ((Kind(), 1.0),)
+    tags: frozenset[str] = frozenset()
     for part in filter(None, rest.split(",")):
         key, _, value = part.partition("=")
         if key == "mix":
             mix = _mix(value)
+        elif key == "tags":
+            tags = frozenset(filter(None, value.split("+")))
         elif key not in known:
-            raise TraceError(f"{name} has no setting {key!r}{near(key, (*known, 'mix'))}")
+            raise TraceError(f"{name} has no setting {key!r}{near(key, (*known, 'mix', 'tags'))}")
         else:
             given[key] = _value(f"{name}: {key}", value)
     missing = [key for key, default in known.items() if default is None and key not in given]
@@ -143,7 +146,8 @@ def synthetic(text: str, seed: int) -> Synthetic:
     if "jobs" not in given and "length" not in given:
         settings["jobs"] = JOBS
     _check(name, settings)
-    return Synthetic(text, process, settings, mix, seed)
+    kinds = tuple((kind._replace(tags=tags), weight) for kind, weight in mix)
+    return Synthetic(text, process, settings, kinds, seed)
 
 
 def _check(name: str, given: Settings) -> None:

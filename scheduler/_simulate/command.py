@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tomllib
@@ -31,8 +32,8 @@ made-up loads (means; times in seconds):
   pareto:rate=20,run_time=0.1[,alpha=1.5]         clumps and silences
   day:low=5,high=50,run_time=0.1[,period=86400]   a wave
   bursts:low=5,high=80,run_time=0.1[,every=60][,lasts=5]
-each also takes jobs=, length=, cv= (of run times: 0 constant, 1 exponential)
-and mix=HIGH:1+NORMAL:3
+each also takes jobs=, length=, cv= (of run times: 0 constant, 1 exponential),
+mix=HIGH:1+NORMAL:3, and tags=cpu for a group that takes only jobs that name it
 
 exit status: 0, 1 for a bad row with --strict and for a replay that came to
 other decisions, 2 for what cannot be played, 130 after Ctrl-C, which tells
@@ -114,9 +115,9 @@ def run(given: argparse.Namespace) -> int:
     try:
         with watched() as watch:
             report = _Session(given, watch).report() if given.replay is None else replayed(given, watch)
-        print(as_json(report) if given.json else as_text(report, shutil.get_terminal_size().columns))
         if given.html is not None:
             given.html.write_text(as_html(report), encoding="utf-8")
+        _tell(as_json(report) if given.json else as_text(report, shutil.get_terminal_size().columns))
     except BadRowError as error:
         return _failed(str(error), _BAD_ROW)
     except OSError as error:
@@ -131,6 +132,13 @@ def run(given: argparse.Namespace) -> int:
         print("interrupted: the figures are of what was computed until then", file=sys.stderr)
         return _INTERRUPTED
     return 0
+
+
+def _tell(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # whoever read it has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(why: str, status: int) -> int:

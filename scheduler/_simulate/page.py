@@ -140,7 +140,7 @@ def _depth(report: Report) -> str:
     curves = [
         Curve(
             _named(run, report, "jobs waiting"),
-            [*run.measures.depth.points(), (run.length, float(run.measures.depth.value))],
+            [*run.measures.depth.points(run.length), (run.length, float(run.measures.depth.value))],
             colour=number,
             dashed=number > 0,
         )
@@ -159,7 +159,7 @@ def _pools(report: Report) -> str:
     curves = [
         Curve(
             _named(run, report, name),
-            [*series.points(), (run.length, float(series.value))],
+            [*series.points(run.length), (run.length, float(series.value))],
             colour=names.index(name) if len(names) > 1 else number,
             dashed=number > 0,
         )

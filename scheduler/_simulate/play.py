@@ -86,6 +86,8 @@ class MeasuredSimulator(Simulator):
     _all_came = False
     #: Whether somebody has had enough; asked now and then.
     enough: Callable[[], bool] | None = None
+    #: It has been asked lately. Where jobs are few and far between, the steps between them are counted instead.
+    asked = False
     _ends = 0
 
     def measure(self) -> Measures:
@@ -150,6 +152,11 @@ class MeasuredSimulator(Simulator):
             self._ends += 1
             if self.core.idle or (self._ends % LOOK_EVERY == 0 and self.enough is not None and self.enough()):
                 self.stop()
+
+    def _now_and_then(self) -> None:
+        if self.enough is not None and not self.asked and self.enough():
+            self.stop()
+        self.asked = False
 
     def _open(self, pool: PoolRecord) -> None:
         super()._open(pool)
@@ -237,6 +244,7 @@ def play(
         for number, (at, run_time, kind) in enumerate(load):
             if number == until:
                 until += LOOK_EVERY
+                simulator.asked = True
                 if enough():
                     simulator.stop()
                     return

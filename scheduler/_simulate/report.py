@@ -121,10 +121,11 @@ def facts(run: Played, target: float | None) -> list[tuple[str, str]]:
     share = f", {used / run.paid:.0%} of them used" if run.paid else ""
     told.append(("paid", f"{digits(run.paid)} slot-seconds{share}"))
     told.append(("jobs", _counts(statistics, (*ENDS, *ALIVE)) or "none"))
+    some_live = any(getattr(statistics, name) for name in ALIVE)  # a recording ends when its file is full
     told.append(
         (
             "time",
-            f"{seconds(length)} of virtual time{'' if run.interrupted else ', to the end of the last job'}",
+            f"{seconds(length)} of virtual time{'' if run.interrupted or some_live else ', to the end of the last job'}",
         )
     )
     counts = measures.decisions
@@ -196,7 +197,10 @@ def compared_rows(report: Report) -> list[tuple[str, ...]]:
         )
     one, other = (run.paid for run in report.runs)
     change = f"{(other - one) / one:+.0%}".replace("-", "−") if one else ""
-    rows.append(("slot-seconds", digits(one), digits(other), change, "counted"))
+    how = "counted"
+    if report.interrupted:  # one of them has run for longer
+        change, how = "", "of unequal times"
+    rows.append(("slot-seconds", digits(one), digits(other), change, how))
     return rows
 
 
@@ -248,14 +252,14 @@ def _run(run: Played, target: float | None) -> dict[str, Any]:
         "queue": {
             "mean": measures.depth.area(run.length) / run.length if run.length else 0.0,
             "most": measures.depth.most,
-            "over_time": measures.depth.points(),
+            "over_time": measures.depth.points(run.length),
         },
         "pools": {
             name: {
                 "least": series.least,
                 "most": series.most,
                 "slots": run.slots[name],
-                "over_time": series.points(),
+                "over_time": series.points(run.length),
             }
             for name, series in measures.pools.items()
         },

@@ -149,6 +149,8 @@ class Series:
         """Return the sum of value × seconds until then."""
         return self._area + self.value * max(0.0, until - self._since)
 
-    def points(self) -> list[tuple[float, int]]:
-        """Return when each span began and the highest value in it."""
+    def points(self, until: float = 0.0) -> list[tuple[float, int]]:
+        """Return when each span began and the highest value in it, of the spans up to that moment."""
+        if until >= self._edge:  # the last value holds until then: its span does not
+            self._roll(until)
         return [(place * self.width, top) for place, top in enumerate([*self.tops, self._top])]

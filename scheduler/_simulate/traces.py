@@ -112,6 +112,10 @@ class Trace:
                 "or one of them and .gz"
             )
         if not path.is_file():
+            if path.exists():
+                raise TraceError(
+                    f"{path}: is no plain file; save it first, for each configuration reads it anew"
+                )
             raise TraceError(
                 f"{path}: there is no such file; a made-up load is written poisson:rate=20,run_time=0.1"
             )
@@ -154,7 +158,7 @@ class Trace:
         for line, raw in rows:
             try:
                 at, run_time, kind = fields(raw)
-            except (ValueError, IndexError) as error:
+            except (ValueError, IndexError, OverflowError) as error:
                 self._bad(line, "has too few columns" if isinstance(error, IndexError) else str(error))
             else:
                 yield at, line, run_time, kind
@@ -250,7 +254,7 @@ class Trace:
         def fields(row: Any) -> Arrival:
             try:  # nearly always
                 at, run_time = float(row[at_key]), float(row[run_key])
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 at, run_time = _moment(row[at_key]), _number(row[run_key], "run_time")
             at *= at_factor
             run_time *= run_factor
@@ -267,20 +271,22 @@ class Trace:
 
 
 class _JsonRow(dict[str, Any]):
-    """An object of a line; what it lacks is None, and a list of tags can be looked up."""
+    """An object of a line; what it lacks is None, and whatever it has can be looked up, as itself and as nothing else."""
 
     def __missing__(self, key: str) -> None:
         return None
 
     def __getitem__(self, key: str) -> Any:
         value = super().__getitem__(key)
+        if isinstance(value, dict | bool):
+            return json.dumps(value)
         return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _object(line: str) -> dict[str, Any]:
     try:
         found = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"is no JSON: {error}") from None
     if not isinstance(found, dict):
         raise ValueError("is no JSON object")  # noqa: TRY004  bad rows are ValueErrors
@@ -310,6 +316,8 @@ def _refuse(at: float, run_time: float) -> None:
 def _number(value: Any, what: str) -> float:
     try:
         number = float(value)
+    except OverflowError:
+        number = math.inf
     except (TypeError, ValueError):
         missing = value is None or value == ""
         raise ValueError(
@@ -343,7 +351,7 @@ def _kind(priority: Any, tenant: Any, tags: Any) -> Kind:
 
 def priority_of(value: Any) -> int:
     """Return a priority by its name or number; raise ValueError."""
-    text = str(value).strip().upper()
+    text = str(value).strip().upper().removesuffix(".0")  # as a table of numbers with gaps writes it
     if text in Priority.__members__:
         return Priority[text].value
     try:

@@ -105,6 +105,15 @@ BUGS = [
         "the alarm sleeps on until the timer that it knew of",
     ),
     Bug(
+        "kick-drained-late",
+        "scheduler._alarm",
+        "Alarm._watch",
+        "            self._kick.acquire(False)\n            pause = self._when - self.now()\n",
+        "            pause = self._when - self.now()\n            self._kick.acquire(False)\n",
+        "a_sooner_timer_is_armed_as_the_alarm_goes_to_sleep",
+        "a kick between the look at the time and the sleep is thrown away, and the alarm sleeps on",
+    ),
+    Bug(
         "relay-looks-once",
         "scheduler._relay",
         "Relay.hand_out",

@@ -15,6 +15,20 @@ CONFIG = {"groups": [{"name": "io", "pool": {"kind": "thread", "slots": 2}, "min
 LOAD = "poisson:rate=36,run_time=0.1,jobs=4000,mix=HIGH:1+LOW:3"
 
 
+@pytest.mark.parametrize("start_up", [0.0, 0.5])
+def test_jobs_run_in_simulated_processes_too(start_up):
+    """Slots of processes are down until a worker says that it is up; where nobody said so, jobs waited for ever."""
+    group = {"name": "cpu", "pool": {"kind": "process", "slots": 2}, "max_pools": 3, "dedicated": True}
+    simulator = Simulator.from_config({"groups": [group]}, start_up=start_up, check_every=1)
+    for number in range(60):
+        simulator.submit(0.1, at=number / 50, tags="cpu")
+
+    statistics = simulator.run(until=60.0)
+
+    assert (60, 0) == (statistics.succeeded, statistics.waiting)
+    assert simulator.core.pools.groups["cpu"].opened > 1
+
+
 def test_the_figures_are_those_of_the_simulator():
     """A table that counts on its own would be one more thing to believe."""
     played = play(synthetic(LOAD, 1), CONFIG)

@@ -13,7 +13,9 @@ Each rule is a function from the `History` to complaints, sentences that name th
 5. of two jobs of one group the more urgent starts first, but for the bound; and by the handles' own account, where
    they tell when a job was chosen, without exception;
 6. of a key at most one job runs, of a limit at most so many attempts;
-7. every snapshot of the ledger, and the last, agrees with what was seen.
+7. every snapshot of the ledger, and the last, agrees with what was seen;
+8. nothing starts before its delay, or is chosen when it was not to wait for so long; what ends by a limit had that
+   limit, and it had passed; what is cancelled somebody had asked for (`reasons`).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pathlib import Path
 
 import attrs
 from history import read
+from reasons import ends_have_reasons
 
 #: Seconds by which a less urgent job may start before a more urgent one that waits. By design it is what lies ahead
 #: at a worker, 2 ms of work and the 5 ms after which that is taken back; the rest is for threads that have been
@@ -47,6 +50,8 @@ MAY_NOT_BEGIN = {
     "PoolBroken",
     "MemoryError",
 }
+#: Attempts that ended like this had a worker that can begin nothing any more.
+DIED = {"WorkerDied", "PoolBroken"}
 #: Ends of a job that the scheduler gives, by state.
 BY_STATE = {
     "failed": {"Boom", "MemoryError", "WorkerDied", "RunTimeout", "PoolBroken"},
@@ -220,6 +225,8 @@ def _starts_of(story, attempts_max):
         spare = len(attempts) - len(starts) + number
         while at < spare and _over_by(attempts[at], moment) and _may_not_begin(attempts, at, state):
             at += 1
+        if at < len(attempts) and attempts[at].error in DIED and _over_by(attempts[at], moment - SLACK):
+            yield f"{who} started at {moment:.3f}, and the worker of its attempt {at + 1} had died before"
         if at and (attempts[at - 1].ended is None or moment < attempts[at - 1].ended - SLACK):
             yield f"{who} started attempt {at + 1} at {moment:.3f}, before the one before it had ended"
         at += 1
@@ -499,6 +506,11 @@ def _last_ledger(history, jobs):
         yield f"the last ledger says {last['submitted']} submitted; seen {len(jobs)}"
 
 
+def there_was_a_reason(history):
+    """Complain about ends without a reason, and starts at the wrong time."""
+    yield from ends_have_reasons(history, SLACK, BOUND, stand_still(history))
+
+
 def it_came_to_rest(history):
     """Complain when jobs did not settle by themselves once the faults had stopped."""
     if history.facts.get("drained") != ["True"]:
@@ -516,6 +528,7 @@ RULES = (
     one_of_a_key,
     limits_hold,
     ledger_agrees,
+    there_was_a_reason,
     it_came_to_rest,
 )
 
@@ -540,10 +553,12 @@ def counts(history):
         for moment, _ in story.starts
         if moment > story.end[0]
     ]
+    starts, still = [at for story in history.stories.values() for at, _ in story.starts], stand_still(history)
     return {
         "submissions": len(history.stories),
         "jobs": len(jobs),
-        "starts": sum(len(story.starts) for story in history.stories.values()),
+        "starts": len(starts),
+        "starts not judged by what was seen of priorities": sum(map(still, starts)),
         "refused": dict(Counter(s.refused for s in history.stories.values() if s.refused is not None)),
         "states": dict(states),
         "errors": dict(errors),

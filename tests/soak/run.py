@@ -220,6 +220,8 @@ def main():
         print(f"{rule}: {len(sentences)}")
         for sentence in sentences[:10]:
             print(f"  {sentence}")
+    if not report.get("flat"):
+        print(f"whether it stays flat was not judged: that takes {2 * flat.SAMPLES_MIN} s and more")
     print(f"seed {arguments.seed}: {'complaints' if report['complaints'] else 'nothing to complain about'}")
     return 1 if report["complaints"] else 0
 

@@ -68,7 +68,10 @@ def test_a_true_history_is_believed(forge):
     forge.submitted().ran().ended()
     forge.submitted("b", attempts=3).ran("b", 1.0, 1.1, "Boom").ran("b", 1.5, 1.6)
     forge.ended("b", attempts="1:1.0:1.2:Boom,2:1.5:1.7:")
-    forge.submitted("c").ended("c", state="expired", error="QueueTimeout", attempts="")
+    forge.submitted("c", marks="queue_timeout=1.0")
+    forge.ended("c", state="expired", error="QueueTimeout", attempts="")
+    forge.submitted("e").ended("e", state="cancelled", error="JobInterrupted", attempts="")
+    forge.write("F", "interrupt", 1.5, "e")
     forge.write("S", "d", 1, "io", 20, 1, "key=k", "rest").write("R", "d", 1, "DuplicateJob")
 
     assert {} == forge.found()
@@ -133,10 +136,16 @@ def two_of_one_job(forge):
     forge.submitted("b", job="7", marks="key=k").ran("b").ended("b", job="7")
 
 
+def begun_by_a_dead_worker(forge):
+    forge.submitted(attempts=3).ran("a", 1.35, 1.5).ran("a", 1.36, 1.9)
+    forge.ended(attempts="1:1.0:1.2:WorkerDied,2:1.3:2.0:")
+
+
 @pytest.mark.parametrize(
     "lie",
     [
         double_start,
+        begun_by_a_dead_worker,
         retry_of_a_success,
         beside_the_first,
         too_many_attempts,
@@ -179,7 +188,9 @@ def test_a_start_after_the_end_is_caught(forge, lie):
 
 def test_a_call_that_was_handed_over_before_its_deadline_may_begin_after_it(forge):
     """A thread that was given a call cannot be asked for it back; the page on proof says so, and it is counted."""
-    forge.submitted().ended(state="expired", error="DeadlineExceeded", attempts="1:1.9:2.0:DeadlineExceeded")
+    forge.submitted(marks="deadline=1.0").ended(
+        state="expired", error="DeadlineExceeded", attempts="1:1.9:2.0:DeadlineExceeded"
+    )
     forge.ran("a", 2.1, 2.2)
 
     assert {} == forge.found()
@@ -227,6 +238,61 @@ def test_an_outcome_that_is_not_true_is_caught(forge, lie):
     lie(forge)
 
     assert "outcomes_are_true" in forge.found()
+
+
+def before_its_delay(forge):
+    forge.submitted(marks="delay=5.0").ran().ended()
+
+
+def chosen_when_it_should_have_expired(forge):
+    forge.submitted(marks="queue_timeout=0.1").ran("a", 9.0, 9.1).ended(at=9.2, attempts="1:9.0:9.2:")
+
+
+def expired_without_a_limit(forge):
+    forge.submitted().ended(state="expired", error="DeadlineExceeded", attempts="")
+
+
+def expired_too_soon(forge):
+    forge.submitted(marks="queue_timeout=5.0").ended(state="expired", error="QueueTimeout", attempts="")
+
+
+def expired_in_the_queue_after_it_ran(forge):
+    forge.submitted(marks="queue_timeout=0.1").ran().ended(
+        state="expired", error="QueueTimeout", attempts="1:1.0:2.0:Boom"
+    )
+
+
+def stopped_too_soon(forge):
+    forge.submitted(marks="run_timeout=3.0").ran(end=None)
+    forge.ended(state="failed", error="RunTimeout", attempts="1:1.0:2.0:RunTimeout")
+
+
+def cancelled_by_nobody(forge):
+    forge.submitted().ended(state="cancelled", error="JobInterrupted", attempts="")
+
+
+def failed_with_what_no_attempt_did(forge):
+    forge.submitted().ran().ended(state="failed", error="WorkerDied", attempts=ONCE)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        before_its_delay,
+        chosen_when_it_should_have_expired,
+        expired_without_a_limit,
+        expired_too_soon,
+        expired_in_the_queue_after_it_ran,
+        stopped_too_soon,
+        cancelled_by_nobody,
+        failed_with_what_no_attempt_did,
+    ],
+)
+def test_a_start_or_an_end_without_a_reason_is_caught(forge, lie):
+    """A job that ends too soon is as wrong as one that never does, and nobody looks for it."""
+    lie(forge)
+
+    assert "there_was_a_reason" in forge.found()
 
 
 def overtaken(forge, by):

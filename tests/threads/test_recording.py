@@ -146,6 +146,16 @@ def test_a_stimulus_that_fits_nothing_is_a_divergence_too(file):
     assert "there is no pool inline-9" in str(replay(file).divergence)
 
 
+def test_options_that_are_made_anew_for_each_job_are_written_once(file):
+    """That is how most programs give a priority; a recording that said all of them anew would be full in a third of the time."""
+    with Scheduler(InlinePool(), retry=ExponentialBackoff(), record=file) as scheduler:
+        for number in range(40):
+            scheduler.with_options(priority=number % 2, tags=["inline"]).submit(abs, number).result()
+
+    assert 2 == sum(line[0] == "options" and "tags" in line[2] for line in lines_of(file))
+    assert replay(file).divergence is None
+
+
 def test_a_recording_ends_at_its_bound_and_says_so(file, caplog):
     """A recording that is forgotten must not fill the disk, and its beginning is what a replay needs."""
     with Scheduler(InlinePool(), record=file, record_bytes_max=65536, name="much") as scheduler:

@@ -81,6 +81,14 @@ def test_classes_come_in_their_shares():
     assert 5_000 == pytest.approx(kinds.count(10), rel=0.05)
 
 
+def test_all_jobs_may_name_tags():
+    """A group of processes takes only jobs that name it: without this, no made-up load could be played through one."""
+    load = synthetic("poisson:rate=1,run_time=1,tags=cpu+big,mix=HIGH:1+LOW:1,jobs=20", seed=1)
+
+    assert {frozenset({"cpu", "big"})} == {kind.tags for _, _, kind in load}
+    assert {10, 30} == {kind.priority for _, _, kind in load}
+
+
 def test_equal_seeds_make_equal_loads_and_others_do_not():
     """Two configurations can only be compared when the same jobs come."""
     load = synthetic("pareto:rate=20,run_time=0.1,mix=HIGH+LOW", seed=1)

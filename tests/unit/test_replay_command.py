@@ -94,6 +94,20 @@ def test_a_replay_that_differs_says_where_and_fails(simulate, tmp_path):
     assert 'recorded ["start", 5, "inline-1/0", 2]; replayed ["start", 5, "inline-1/0", 1]' in report["found"]
 
 
+def test_a_recording_that_ends_before_its_jobs_does_not_pretend_otherwise(simulate, tmp_path):
+    """A process that was killed, or a full file, leaves jobs that never ended; their time is not all of it."""
+    record()
+    file = tmp_path / "run.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[: next(n for n, line in enumerate(lines) if '["start",5,' in line) + 1]))
+
+    status, out, _ = simulate("--replay", "run.jsonl")
+
+    assert 0 == status
+    assert "1 running" in out
+    assert "to the end of the last job" not in out
+
+
 def test_the_jobs_of_a_recording_run_elsewhere(simulate):
     """The question behind a recording is mostly what another configuration would have made of it."""
     record(jobs=400)

@@ -1,8 +1,11 @@
 """``python -m scheduler simulate``: what it tells, what it refuses, and how it ends."""
 
 import json
+import os
 import re
 import signal
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import pytest
@@ -194,6 +197,58 @@ def test_an_interrupt_tells_what_was_computed(simulate, monkeypatch):
     assert "interrupted  at" in out
     assert "first.toml" not in out  # it was never played
     assert before is signal.getsignal(signal.SIGINT)
+
+
+def test_an_interrupt_is_heard_where_jobs_are_few_and_far_between():
+    """A log of months is looked at second by second: a thousand arrivals are a minute, in which nobody would be heard."""
+    looks = []
+
+    def look(share, now):
+        looks.append((share, now))
+        return True
+
+    groups = [{"name": "io", "pool": {"kind": "thread", "slots": 2}, "max_pools": 8}]
+    load = synthetic("poisson:rate=0.0005,run_time=1500,jobs=1000", 1)
+    played = play(load, {"groups": groups}, look=look)
+
+    assert played.interrupted
+    ((share, now),) = looks
+    assert share < 0.02
+    assert played.length == now > 1000
+
+
+def test_costs_of_runs_of_unequal_length_are_not_compared(simulate, monkeypatch):
+    """Ctrl-C in the second run would make it look much cheaper than the first."""
+    looks = []
+
+    def share(self):
+        looks.append(self.good)
+        if len(looks) > 2:  # the first run takes two
+            signal.raise_signal(signal.SIGINT)
+        return 0.5
+
+    monkeypatch.setattr("scheduler._simulate.arrivals.Synthetic.share", share)
+    status, out, _ = simulate(
+        "poisson:rate=30,run_time=0.1,jobs=2500", "--config", "second.toml", "--config", "first.toml"
+    )
+
+    assert 130 == status
+    assert re.search(r"slot-seconds +[\d.,]+ +[\d.,]+ +of unequal times", out)
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(tmp_path):
+    """`simulate ... | head` must still write the page, and say nothing of pipes."""
+    (tmp_path / "first.toml").write_text(SCALING)
+    words = ["-m", "scheduler", "simulate", LOAD, "--config", "first.toml", "--html", "out.html"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    ran = subprocess.run(
+        [sys.executable, *words], stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path, check=False
+    )
+    os.close(writer)
+
+    assert (0, b"") == (ran.returncode, ran.stderr)
+    assert (tmp_path / "out.html").exists()
 
 
 def test_a_second_interrupt_stops_at_once(simulate, monkeypatch):

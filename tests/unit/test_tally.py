@@ -84,6 +84,21 @@ def test_a_series_keeps_every_peak_in_little_memory():
         assert max(inside + before) == top
 
 
+def test_a_peak_is_not_drawn_until_the_end_when_nothing_changes_any_more():
+    """A queue that was empty for the last hour must not look as if somebody had waited through it."""
+    series = Series(1)
+    series.note(10.0, 7)
+    series.note(12.0, 2)
+    width = series.width
+
+    points = series.points(1000.0)
+
+    assert 7 == max(top for _, top in points)
+    assert {2} == {top for began, top in points if began > 12.0 + width}
+    assert 1000.0 - series.width <= points[-1][0] <= 1000.0
+    assert series.area(1000.0) == 10 + 7 * 2 + 2 * 988
+
+
 def test_the_area_under_a_series_is_exact():
     """What is paid is this area, whatever the drawing leaves out."""
     series = Series(2)

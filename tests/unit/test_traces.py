@@ -67,6 +67,13 @@ def test_lines_of_json_are_read(log):
     ] == list(trace)
 
 
+def test_a_priority_may_be_written_as_tables_write_whole_numbers(log):
+    """One gap in a column makes a data frame write 10.0 for every 10, in all rows or in some."""
+    trace = log("a.csv", "arrival,run_time,priority\n0,1,10.0\n1,1,10\n2,1,\n")
+
+    assert [10, 10, 20] == [kind.priority for _, _, kind in trace]
+
+
 BAD = [
     ("a.csv", "arrival,run_time\n0,x\n1,1\n", 2, "run_time is 'x', not a number"),
     ("a.csv", "arrival,run_time\n0\n1,1\n", 2, "has too few columns"),
@@ -89,6 +96,25 @@ BAD = [
     ("a.jsonl", '[1]\n{"arrival": 1, "run_time": 1}\n', 1, "is no JSON object"),
     ("a.jsonl", '{"run_time": 1}\n{"arrival": 1, "run_time": 1}\n', 1, "has no arrival"),
     ("a.swf", "1 0 -1\n2 1 -1 5\n", 1, "has too few columns"),
+    (
+        "a.jsonl",
+        '{"arrival": 1, "run_time": 1}\n{"arrival": 1, "run_time": 1, "priority": {"level": 3}}\n',
+        2,
+        "priority is '{\"level\": 3}', neither",
+    ),
+    (
+        "a.jsonl",
+        '{"arrival": 1, "run_time": 1, "priority": 1}\n{"arrival": 1, "run_time": 1, "priority": true}\n',
+        2,
+        "priority is 'true', neither",
+    ),
+    (
+        "a.jsonl",
+        f'{{"arrival": 1, "run_time": 1{"0" * 400}}}\n{{"arrival": 1, "run_time": 1}}\n',
+        1,
+        "run_time is inf",
+    ),
+    ("a.jsonl", f'{"[" * 100_000}\n{{"arrival": 1, "run_time": 1}}\n', 1, "is no JSON"),
 ]
 
 
@@ -166,6 +192,9 @@ def test_what_cannot_be_read_is_refused_with_the_remedy(log, tmp_path):
         log("a.txt", "")
     with pytest.raises(TraceError, match="there is no such file"):
         Trace(tmp_path / "none.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(TraceError, match="is no plain file; save it first"):
+        Trace(tmp_path / "folder.csv")
     with pytest.raises(
         TraceError, match=r"no job in it, and bad rows: 1; line 2: run_time is 'x'.*--columns"
     ):
