@@ -186,7 +186,11 @@ class PoolRecipe(Protocol):
         """Whether ``interrupt`` ends a call whatever it does."""
 
     def open(self, pool_id: str, front: Front) -> Pool:
-        """Open a pool with workers named ``<pool_id>/1``, ``<pool_id>/2`` and so on."""
+        """Open a pool with workers named ``<pool_id>/1``, ``<pool_id>/2`` and so on.
+
+        It returns soon, for timers wait for it when the autoscaler opens the pool; what takes long is done by the
+        workers, and told by ``ready``, see `announces`.
+        """
 
 
 class Traits:
