@@ -59,10 +59,8 @@ def a_retry_keeps_its_slot() -> list[Patch]:
     right = MainPath.refill
 
     def refill(self: Any, slot: Any, now: float) -> Job | None:
-        if any(
-            job.extra and job.extra.history and job.extra.history[-1][2] == slot.worker
-            for job in self.alive()
-        ):
+        ended = (job.extra.attempts() for job in self.alive() if job.extra is not None)
+        if any(attempts and attempts[-1].worker == slot.worker for attempts in ended):
             return None
         return right(self, slot, now)
 
