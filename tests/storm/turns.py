@@ -93,6 +93,9 @@ class Turns:
         self.stepped: set[float] = set()
         self.joined_backing_off: list[StormJob] = []
         self.meddled_with = False
+        self.would_deadlock = 0
+        #: What was the case when a submit was torn.
+        self.torn: set[str] = set()
         self._watch = watch
         self._observers = Observers()
         self._started = 0
