@@ -448,11 +448,6 @@ def _(world: Any, event: Any) -> object:
     return event.effect.startswith("it did not help")
 
 
-@mark(events.ScalingMeasured, "an addition helped")
-def _(world: Any, event: Any) -> object:
-    return " × the throughput" in event.effect and event.effect[0].isdigit()
-
-
 # Coroutines, names, who waits for whom, torn turns
 
 

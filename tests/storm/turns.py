@@ -174,9 +174,9 @@ class Turns:
         self._act(left)
 
     def _check(self) -> None:
-        """Check every invariant; and every eighth time take the snapshot, which is dear, and must never raise."""
+        """Check every invariant; and every sixteenth time take the snapshot, which is dear, and must never raise."""
         check(self.core)
-        if self.steps % 8 == 0:
+        if self.steps % 16 == 0:
             self.core.statistics(self.core.now)
 
     def _heard(self, left: Left) -> None:

@@ -69,7 +69,7 @@ FEATURES = {
 MORE_FEATURES = {
     "brief": (0.5, "fair"),
     "ranked": (0.4, "operator"),
-    "measured": (0.6, "scaling"),
+    "measured": (0.4, "scaling"),
     "coroutines": (0.15, None),
     "affinity": (0.1, None),
     "names": (0.3, "breaker"),
@@ -167,7 +167,9 @@ def weather(seed: int) -> Weather:
         features=on,
         groups=groups,
         favourite=dice.one_of((None, groups[-1].name, groups[min(1, len(groups) - 1)].name)),
-        capacity=dice.one_of((8, 1000) if "crowd" in on else (1, 2, 3, 5, 8, 1000)),
+        capacity=1000
+        if "measured" in on
+        else dice.one_of((8, 1000) if "crowd" in on else (1, 2, 3, 5, 8, 1000)),
         admission=_admission(dice, bad=bad),
         ordering=_ordering(dice, on, bad=bad),
         routing=_routing(dice, on, bad=bad),
@@ -221,7 +223,8 @@ def _group(
     most, scaling = dice.one_of((None, None, least)), None
     if "scaling" in on and (name == "io" or dice.chance(0.5)):
         least, most = 1, dice.one_of((3, 6))
-        scaling = QueueDelay(target=0.1) if dice.chance(0.2) else _moods(dice, most)
+        steady = dice.chance(0.2) or "measured" in on
+        scaling = QueueDelay(target=0.1) if steady else _moods(dice, most)
     return PoolGroup(
         name,
         recipe,
