@@ -274,7 +274,8 @@ class Lots:
 
     def records(self) -> list[LimitRecord]:
         """Return every limit that somebody knows."""
-        return [*self._fixed.values(), *self._each.values(), *self.breakers.values()]
+        each = (record for ref in self._each.valuerefs() if (record := ref()) is not None)
+        return [*self._fixed.values(), *each, *self.breakers.values()]
 
     def breakers_at(self, group: Any) -> list[BreakerRecord]:
         """Return the breakers over jobs that a group may take."""

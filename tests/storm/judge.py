@@ -55,7 +55,7 @@ class Judge:
         #: Moments at which the clock jumped, and the alarm rang late for so much that it takes several turns, or
         #: tokens come first: whose deadline passed meanwhile may start in one of them, and expire in the next.
         self.late: set[float] = set()
-        #: Jobs that were never submitted, because an exception struck on the way.
+        #: Jobs that were never submitted, because an exception struck on the way in this very turn.
         self.torn: set[int] = set()
 
     # What operators do, and what a pool answers

@@ -30,6 +30,8 @@ CAUGHT_BY = {
     "a_loser_is_forgotten": ("I2", range(145, 245)),
     "a_recall_costs_an_attempt": ("attempts add up", range(50)),
     "free_slots_are_counted_twice": ("I3", range(20)),
+    "a_torn_submit_stays": ("nobody unknown", range(50)),
+    "a_turn_outlives_its_reason": ("I8", range(1040, 1060)),
 }
 
 DIGESTS = "from storm.play import play; print([play(seed).digest for seed in range(7000, 7008)])"

@@ -195,6 +195,7 @@ class Turns:
             raise Caught("I14", f"{len(left.events)} events were told and {len(fresh)} heard")
         for event in fresh:
             self.judge.hears(event)
+        self.judge.torn.clear()
         if self._watch is not None:
             self._watch(self, fresh)
 
