@@ -202,8 +202,12 @@ class Bundle:
 
     def look(self) -> None:
         """See again whether any group can still run these jobs."""
-        for line in list(self.known.values()):
+        for line in self.lines():
             line.look()
+
+    def lines(self) -> list[Any]:
+        """Return every line that a submitter or a job knows."""
+        return [line for ref in self.known.valuerefs() if (line := ref()) is not None]
 
     def in_order(self) -> bool:
         """Whether the first of the open lines is the one whose head is next. Cost: O(lines)."""

@@ -17,7 +17,7 @@ from .job import Job, Line
 from .pool_table import Slot
 from .states import BACKING_OFF, CANCELLED, DELAYED, EXPIRED, FAILED, RUNNING, WAITING, PoolState
 from .statistics import PoolStatistics, Statistics
-from .timers import BACKOFF, Timer, TimerKind
+from .timers import BACKOFF, DELAY, Timer, TimerKind
 
 #: Timers handled in one turn; what is left is due at once in the next (law 5). Arbitrary.
 TIMERS_PER_TURN = 256
@@ -251,11 +251,21 @@ class Core(Duplicates):
 
     # The snapshot
 
+    def whereabouts(self) -> tuple[int, int, int, int]:
+        """Return how many jobs are delayed, wait, back off and run. Cost: O(lines + slots + delayed jobs)."""
+        delayed = backing_off = 0
+        for timer in self.timers:
+            if timer.kind is DELAY:
+                delayed += timer.job.state is DELAYED
+            elif timer.kind is BACKOFF:
+                backing_off += 1
+        waiting = len(self.queue) + sum(job.lies_ahead for job in self._ahead())
+        return delayed, waiting, backing_off, sum(1 for _ in self.running())
+
     def statistics(self, now: float) -> Statistics:
         """Return one consistent snapshot. Cost: O(lines + slots + delayed jobs)."""
         ledger = self.ledger
-        delayed = sum(timer.job.state is DELAYED for timer in self.timers if timer.kind is TimerKind.DELAY)
-        backing_off = sum(timer.kind is TimerKind.BACKOFF for timer in self.timers)
+        delayed, waiting, backing_off, running = self.whereabouts()
         waits, run_times = {}, {}
         for group in (*self.pools.groups.values(), self.caller.group):
             for priority, meter in group.meters.items():
@@ -265,9 +275,9 @@ class Core(Duplicates):
             time=now,
             submitted=ledger.submitted,
             delayed=delayed,
-            waiting=len(self.queue) + sum(job.lies_ahead for job in self._ahead()),
+            waiting=waiting,
             backing_off=backing_off,
-            running=sum(1 for _ in self.running()),
+            running=running,
             succeeded=ledger.succeeded,
             failed=ledger.failed,
             cancelled=ledger.cancelled,

@@ -3,12 +3,16 @@
 ``check(core)`` runs all of them; it costs O(jobs alive) and is for tests, for the simulator and, on
 request, for production. The numbers are those of ``docs/explanation/invariants.md``. I4, I5, I9, I12
 and I14 speak of histories rather than states: their tests watch a whole run.
+
+A check after every turn is most of what a long test costs. So all of them read one `Census`, which walks over
+the jobs once, and the words for what is wrong are only put together when something is.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
+from typing import Any
 
 from .breakers import Phase
 from .bundle import Bundle
@@ -17,147 +21,204 @@ from .job import ENDED_FIELDS, Job
 from .limits import LimitRecord
 from .pool_table import Slot
 from .states import BACKING_OFF, DELAYED, RUNNING, WAITING, PoolState
-from .timers import TimerKind
+from .timers import BACKOFF, DELAY
+
+#: Enum members by attribute would be a part of the cost that shows.
+_ACCEPTING, _DRAINING, _QUARANTINED = PoolState.ACCEPTING, PoolState.DRAINING, PoolState.QUARANTINED
+_STILL = (PoolState.STARTING, PoolState.STOPPED)
+
+#: Lines with the jobs that wait in them.
+Lines = list[tuple[Any, list[Job]]]
 
 
 class InvariantBroken(AssertionError):
     """The scheduler's state contradicts one of its own invariants."""
 
 
-def i1_one_place(core: Core) -> None:
+class Census:
+    """All pools, slots, lines, timers and living jobs of a core, in one walk. It holds until the core's next turn.
+
+    Cost: O(jobs alive + slots + lines).
+    """
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.pools = list(core.pools)
+        self.slots = [slot for pool in self.pools for slot in pool.all_slots]
+        self.running = list(core.running())
+        #: Every bundle, with the lines that somebody knows; those in which somebody waits are all there (I16).
+        self.bundles: list[tuple[Bundle, Lines]] = [
+            (bundle, [(line, list(line)) for line in bundle.lines()]) for bundle in core.lots.bundles
+        ]
+        lines = core.queue.lines.values()
+        self.lines: Lines = [(line, list(line)) for line in lines if not isinstance(line, Bundle)]
+        for _, known in self.bundles:
+            self.lines += known
+        self.waiting = [job for _, jobs in self.lines for job in jobs]
+        self.ahead = [
+            job for slot in self.slots for job in slot.ahead if core.ahead and not job.state.settled
+        ]
+        self.timers = list(core.timers)
+        self.records = core.lots.records()
+        self.alive = [*self.running, *self.waiting, *self.ahead]
+        self.alive += [timer.job for timer in self.timers if timer.kind is DELAY or timer.kind is BACKOFF]
+
+
+def i1_one_place(seen: Census) -> None:
     """A job is in exactly one place, and its state says which."""
-    places: Counter[Job] = Counter(core.alive())
-    twice = [job.id for job, count in places.items() if count != 1]
-    _require(not twice, "I1", f"jobs {twice} are in more than one place")
-    for job in core.queue:
-        _require(job.state is WAITING, "I1", f"job {job.id} is in the front queue and {job.state.name}")
-    for job in core.running():
-        _require(job.state is RUNNING, "I1", f"job {job.id} is in a slot and {job.state.name}")
-    for pool in core.pools:
-        for slot in pool.all_slots:
-            for job in slot.ahead:
-                lies = job.state.settled or (job.lies_ahead and job.slot is slot)
-                _require(lies, "I1", f"job {job.id} lies ahead in {slot.worker} and is {job.state.name}")
-    for timer in core.timers:
-        expected = {TimerKind.DELAY: DELAYED, TimerKind.BACKOFF: BACKING_OFF}.get(timer.kind)
-        if expected is not None:
-            _require(timer.job.state is expected, "I1", f"job {timer.job.id} has a timer of {timer.kind}")
-        _require(not timer.job.state.settled, "I1", f"settled job {timer.job.id} has an armed timer")
+    if len(set(seen.alive)) != len(seen.alive):
+        twice = [job.id for job, count in Counter(seen.alive).items() if count != 1]
+        raise _broken("I1", f"jobs {twice} are in more than one place")
+    for job in seen.waiting:
+        if job.state is not WAITING:
+            raise _broken("I1", f"job {job.id} is in the front queue and {job.state.name}")
+    for slot in seen.slots:
+        for job in slot.ahead:
+            if not (job.state.settled or (job.lies_ahead and job.slot is slot)):
+                raise _broken("I1", f"job {job.id} lies ahead in {slot.worker} and is {job.state.name}")
+    for timer in seen.timers:
+        state, kind = timer.job.state, timer.kind
+        if (kind is DELAY and state is not DELAYED) or (kind is BACKOFF and state is not BACKING_OFF):
+            raise _broken("I1", f"job {timer.job.id} has a timer of {kind}")
+        if state.settled:
+            raise _broken("I1", f"settled job {timer.job.id} has an armed timer")
 
 
-def i1_keys(core: Core) -> None:
+def i1_keys(seen: Census) -> None:
     """Of a key, exactly its living jobs are known, and only the first of them may start."""
-    known = list(core.keys)
-    there = [job for job in (*core.alive(), *core.gate.door) if job.options.key is not None]
-    _require(len(known) == len(there) and set(known) == set(there), "I1", "a key has forgotten who is alive")
+    keys = seen.core.keys
+    known = list(keys)
+    there = [job for job in (*seen.alive, *seen.core.gate.door) if job.options.key is not None]
+    if len(known) != len(there) or set(known) != set(there):
+        raise _broken("I1", "a key has forgotten who is alive")
     for job in there:
-        before = core.keys.before(job)
+        before = keys.before(job)
         behind = None if job.extra is None else job.extra.behind
-        _require(behind in (None, before), "I1", f"job {job.id} waits behind one that is not before it")
-        started = job.state is not DELAYED and job.id
-        _require(before is None or not started, "I1", f"two jobs of key {job.options.key!r} may run at once")
+        if behind is not None and behind is not before:
+            raise _broken("I1", f"job {job.id} waits behind one that is not before it")
+        if before is not None and job.state is not DELAYED and job.id:
+            raise _broken("I1", f"two jobs of key {job.options.key!r} may run at once")
 
 
-def i2_ledger(core: Core) -> None:
+def i2_ledger(seen: Census) -> None:
     """What was submitted is the sum of where jobs are and how they ended."""
-    now = core.statistics(core.now)
-    alive = now.delayed + now.waiting + now.backing_off + now.running
-    settled = now.succeeded + now.failed + now.cancelled + now.expired + now.shed
-    _require(now.submitted == alive + settled, "I2", f"{now.submitted} ≠ {alive} alive + {settled} settled")
+    ledger, alive = seen.core.ledger, sum(seen.core.whereabouts())
+    if ledger.submitted != alive + ledger.settled:
+        raise _broken("I2", f"{ledger.submitted} ≠ {alive} alive + {ledger.settled} settled")
 
 
-def i3_slots(core: Core) -> None:
+def i3_slots(seen: Census) -> None:
     """In every pool, slots are free or in use, and what runs is in use."""
-    for pool in core.pools:
-        free = set(map(id, pool.free))
-        _require(len(free) == len(pool.free) <= pool.slots, "I3", f"{pool.pool_id} has a slot free twice")
+    for pool in seen.pools:
+        free = set(pool.free)
+        if not len(free) == len(pool.free) <= pool.slots:
+            raise _broken("I3", f"{pool.pool_id} has a slot free twice")
+        down = ahead = running = 0
         for slot in pool.all_slots:
-            if slot.job is not None:
-                _require(id(slot) not in free, "I3", f"{slot.worker} is free and runs job {slot.job.id}")
+            job = slot.job
+            if job is not None:
+                if slot in free:
+                    raise _broken("I3", f"{slot.worker} is free and runs job {job.id}")
+                running += job.slot is slot and job.state is RUNNING
             if slot.down:
-                _require(id(slot) not in free, "I3", f"{slot.worker} is free and has no worker")
-                _require(slot.job is None and not slot.ahead, "I3", f"{slot.worker} is down and has a job")
-        down = sum(slot.down for slot in pool.all_slots)
-        _require(pool.down == down, "I3", f"{pool.pool_id} counts {pool.down} slots down, has {down}")
-        ahead = sum(len(slot.ahead) for slot in pool.all_slots)
-        _require(ahead <= pool.group.prefetch, "I3", f"{pool.pool_id} holds {ahead} jobs ahead")
-        running = sum(1 for _ in pool.running())
-        _require(running <= pool.in_use <= pool.slots, "I3", f"{pool.pool_id}: {running} run")
+                down += 1
+                if slot in free:
+                    raise _broken("I3", f"{slot.worker} is free and has no worker")
+                if job is not None or slot.ahead:
+                    raise _broken("I3", f"{slot.worker} is down and has a job")
+            ahead += len(slot.ahead)
+        if pool.down != down:
+            raise _broken("I3", f"{pool.pool_id} counts {pool.down} slots down, has {down}")
+        if ahead > pool.group.prefetch:
+            raise _broken("I3", f"{pool.pool_id} holds {ahead} jobs ahead")
+        if not running <= pool.in_use <= pool.slots:
+            raise _broken("I3", f"{pool.pool_id}: {running} run")
 
 
-def i3_free_counts(core: Core) -> None:
+def i3_free_counts(seen: Census) -> None:
     """A group's count of free slots is that of its accepting pools."""
-    for group in core.pools.groups.values():
-        free = sum(len(pool.free) for pool in group.pools if pool.state is PoolState.ACCEPTING)
-        _require(group.free == free, "I3", f"group {group.name} counts {group.free} free slots, has {free}")
+    for group in seen.core.pools.groups.values():
+        free = 0
+        for pool in group.pools:
+            if pool.state is _ACCEPTING:
+                free += len(pool.free)
+        if group.free != free:
+            raise _broken("I3", f"group {group.name} counts {group.free} free slots, has {free}")
 
 
-def i4_attempts(core: Core) -> None:
+def i4_attempts(seen: Census) -> None:
     """Attempts of a job are numbered without gaps, the current one is the last, and a hedge is of that one."""
-    for job in core.alive():
-        numbers = job.extra[::ENDED_FIELDS] if job.extra is not None else []
-        expected = list(range(1, job.attempt + (job.state is not RUNNING)))
-        _require(numbers == expected, "I4", f"job {job.id} is {job.state.name} and has attempts {numbers}")
-        hedge = None if job.extra is None else job.extra.hedge
+    for job in seen.alive:
+        extra, ended = job.extra, job.attempt - (job.state is RUNNING)
+        numbers = [] if extra is None else extra[::ENDED_FIELDS]
+        if numbers != list(range(1, ended + 1)):
+            raise _broken("I4", f"job {job.id} is {job.state.name} and has attempts {numbers}")
+        hedge = None if extra is None else extra.hedge
         if hedge is not None:
             one = job.state is RUNNING and hedge is not job.slot and hedge.job is job
-            _require(one and hedge.attempt == job.attempt, "I4", f"job {job.id} has a hedge of nothing")
+            if not one or hedge.attempt != job.attempt:
+                raise _broken("I4", f"job {job.id} has a hedge of nothing")
 
 
-def i6_still_pools(core: Core) -> None:
+def i6_still_pools(seen: Census) -> None:
     """A pool that has stopped or not yet started runs nothing; one in quarantine is there for a stuck call."""
-    for pool in core.pools:
-        if pool.state in (PoolState.STARTING, PoolState.STOPPED):
-            _require(pool.in_use == 0, "I6", f"{pool.pool_id} is {pool.state.name} with {pool.in_use} in use")
+    for pool in seen.pools:
+        if pool.state in _STILL and pool.in_use:
+            raise _broken("I6", f"{pool.pool_id} is {pool.state.name} with {pool.in_use} in use")
         for slot in pool.all_slots:
-            _require(slot.overdue or not slot.stuck, "I6", f"{slot.worker} is stuck in nothing")
-        quarantined = pool.state is PoolState.QUARANTINED
+            if slot.stuck and not slot.overdue:
+                raise _broken("I6", f"{slot.worker} is stuck in nothing")
         # A slot whose call has just returned is held until its callbacks have run; only then the pool is released.
-        cause = pool.stuck > 0 or any(slot.held for slot in pool.all_slots)
-        _require(cause or not quarantined, "I6", f"{pool.pool_id} is quarantined for nothing")
-        taken_back = pool.released and pool.state is not PoolState.DRAINING
-        _require(not taken_back, "I6", f"{pool.pool_id} is {pool.state.name} and may be taken back")
+        if pool.state is _QUARANTINED and not any(slot.stuck or slot.held for slot in pool.all_slots):
+            raise _broken("I6", f"{pool.pool_id} is quarantined for nothing")
+        if pool.released and pool.state is not _DRAINING:
+            raise _broken("I6", f"{pool.pool_id} is {pool.state.name} and may be taken back")
 
 
-def i7_work_conservation(core: Core) -> None:
+def i7_work_conservation(seen: Census) -> None:
     """No job whose limits have room waits while an accepting pool that may take it has a free slot."""
+    core = seen.core
     if core.paused:
         return
-    for line in core.queue.every_line():  # who is parked at a limit or a breaker sees I16
-        if len(line) and not (line.limits and line.where.record is not None):
-            _require(not core.dispatcher.has_slot(line), "I7", "a job waits beside a free slot")
+    has_slot = core.dispatcher.has_slot
+    for line, jobs in seen.lines:  # who is parked at a limit or a breaker sees I16
+        if jobs and not (line.limits and line.where.record is not None) and has_slot(line):
+            raise _broken("I7", "a job waits beside a free slot")
     for job in core.gate.door:
-        startable = (
-            job.line.best is None and core.dispatcher.has_slot(job.line) and not core.starts_later(job)
-        )
+        startable = job.line.best is None and has_slot(job.line) and not core.starts_later(job)
         if job.line.limits and startable:  # a token that has come takes effect when the alarm rings
             room = all(record.has_room(core.now) for record in job.line.limits)
             startable = room and core.next_deadline() > core.now
-        _require(not startable, "I7", "a submitter is kept at the door beside a free slot")
+        if startable:
+            raise _broken("I7", "a submitter is kept at the door beside a free slot")
 
 
-def i8_order(core: Core) -> None:
+def i8_order(seen: Census) -> None:
     """Each line is in its own kind of order, and its best is alive exactly when somebody waits."""
-    for line in core.queue.every_line():
-        jobs = list(line)
-        _require(line.in_order(), "I8", "a line is out of order")
-        _require((line.best is not None) == bool(jobs), "I8", "a line's best contradicts its length")
-        _require(line.peek() is (jobs[0] if jobs else None), "I8", "a line's head is not its first")
-        _require(len(line) == len(jobs), "I8", "a line miscounts itself")
+    for line, jobs in seen.lines:
+        if len(jobs) > 1 and not line.in_order():
+            raise _broken("I8", "a line is out of order")
+        if (line.best is not None) != bool(jobs):
+            raise _broken("I8", "a line's best contradicts its length")
+        if line.peek() is not (jobs[0] if jobs else None):
+            raise _broken("I8", "a line's head is not its first")
+        if len(line) != len(jobs):
+            raise _broken("I8", "a line miscounts itself")
 
 
-def i8_shares(core: Core) -> None:
+def i8_shares(seen: Census) -> None:
     """Tenants are charged for exactly what runs, lies ahead or is overdue, and each account adds up."""
-    shares = core.shares
+    shares = seen.core.shares
     if shares is None:
         return
-    held = list(core.charged())
+    held = list(seen.core.charged())
     unheld = set(shares.charges) - set(held)
-    _require(not unheld, "I8", f"tenants are charged for {len(unheld)} that do not run")
+    if unheld:
+        raise _broken("I8", f"tenants are charged for {len(unheld)} that do not run")
     charges = shares.charges.values()
     every = Counter(charge.flow.share for charge in charges)
     running = Counter(charge.flow.share for charge in charges if charge.started is not None)
-    waiting = Counter(job.tenant for job in core.queue)
+    waiting = Counter(job.options.tenant for job in seen.waiting)
     holds = Counter(
         holder.line.share if isinstance(holder, Job) else shares.charges[holder].flow.share  # type: ignore[attr-defined]
         for holder in held
@@ -167,78 +228,93 @@ def i8_shares(core: Core) -> None:
         waits = waiting[share.tenant]
         counted = (len(share.charged), share.running, share.alive)
         true = (every[share], running[share], waits + holds[share])
-        _require(counted == true, "I8", f"tenant {share.tenant!r} has {true} and the account says {counted}")
-        ranked = shares.ranked is None or share.rank is None or share.waiting == waits
-        _require(
-            ranked, "I8", f"tenant {share.tenant!r} has {waits} waiting and is ranked by {share.waiting}"
-        )
+        if counted != true:
+            raise _broken("I8", f"tenant {share.tenant!r} has {true} and the account says {counted}")
+        if not (shares.ranked is None or share.rank is None or share.waiting == waits):
+            story = f"tenant {share.tenant!r} has {waits} waiting and is ranked by {share.waiting}"
+            raise _broken("I8", story)
 
 
-def i9_time(core: Core) -> None:
+def i9_time(seen: Census) -> None:
     """The next deadline is no later than any armed timer."""
+    core = seen.core
     earliest = core.next_deadline()
-    _require(all(earliest <= timer.when for timer in core.timers), "I9", "a timer is due before the next")
-    for record in core.lots.records():
+    for timer in seen.timers:
+        if timer.when < earliest:
+            raise _broken("I9", "a timer is due before the next")
+    for record in seen.records:
         lacks_token = record.waiting and core.now < record.ready_at and record.held < record.concurrency
-        _require(
-            not lacks_token or earliest <= record.ready_at, "I9", f"no token for {record.whose} is awaited"
-        )
+        if lacks_token and record.ready_at < earliest:
+            raise _broken("I9", f"no token for {record.whose} is awaited")
 
 
-def i10_limits(core: Core) -> None:
+def i10_limits(seen: Census) -> None:
     """A group never has more pools than its maximum, beside those that are replaced; every pool has all its slots."""
-    for group in core.pools.groups.values():
-        within = group.max_pools is None or group.capacity_pools() <= group.max_pools
-        _require(within, "I10", f"group {group.name} has {group.capacity_pools()} pools")
-        replaced = group.replaced_pools()
-        _require(replaced <= group.replacements_max, "I10", f"{replaced} pools of {group.name} are replaced")
+    for group in seen.core.pools.groups.values():
+        if group.max_pools is not None and group.capacity_pools() > group.max_pools:
+            raise _broken("I10", f"group {group.name} has {group.capacity_pools()} pools")
+        if group.replaced_pools() > group.replacements_max:
+            raise _broken("I10", f"{group.replaced_pools()} pools of {group.name} are replaced")
         for pool in group.pools:
-            whole = pool.slots == group.slots == len(pool.all_slots)
-            _require(whole, "I10", f"{pool.pool_id} has {len(pool.all_slots)} slots, not {group.slots}")
+            if not pool.slots == group.slots == len(pool.all_slots):
+                raise _broken("I10", f"{pool.pool_id} has {len(pool.all_slots)} slots, not {group.slots}")
 
 
-def i11_capacity(core: Core) -> None:
+def i11_capacity(seen: Census) -> None:
     """Admission never lifts the queue over its capacity; only jobs that come back from a slot do."""
-    queue = core.queue
-    held = sum(1 for job in core.alive() if job.state is not RUNNING and not job.lies_ahead)
-    _require(queue.held == held, "I11", f"the queue counts {queue.held} jobs and holds {held}")
-    came_back = sum(1 for job in core.alive() if job.attempt and job.state is not RUNNING)
-    # One that came back may have been shed for a newcomer, which then has its place; its pool may have gone since.
-    slots = sum(group.opened * (group.slots + group.prefetch) for group in core.pools.groups.values())
-    within = held <= queue.capacity + came_back + slots
-    _require(within, "I11", f"{held} jobs exceed capacity {queue.capacity}")
-
-
-def i16_limits(core: Core) -> None:
-    """No limit is held by more than it allows; who is parked at one waits for room there, or behind somebody who has it."""
-    if not core.lots.limits and not core.lots.bundles:
+    queue = seen.core.queue
+    off = [job for job in seen.alive if job.state is not RUNNING]
+    held = sum(1 for job in off if not job.lies_ahead)
+    if queue.held != held:
+        raise _broken("I11", f"the queue counts {queue.held} jobs and holds {held}")
+    if held <= queue.capacity:
         return
-    held: Counter[LimitRecord] = Counter()
-    for slot in (*(slot for pool in core.pools for slot in pool.all_slots), *core.caller_slots):
-        for job in (slot.job, *slot.ahead):
-            held.update(() if job is None else job.line.limits)
-    for record in core.lots.records():
+    came_back = sum(1 for job in off if job.attempt)
+    # One that came back may have been shed for a newcomer, which then has its place; its pool may have gone since.
+    groups = seen.core.pools.groups.values()
+    slots = sum(group.opened * (group.slots + group.prefetch) for group in groups)
+    if held > queue.capacity + came_back + slots:
+        raise _broken("I11", f"{held} jobs exceed capacity {queue.capacity}")
+
+
+def i16_limits(seen: Census) -> None:
+    """No limit is held by more than it allows; who is parked at one waits for room there, or behind somebody who has it."""
+    lots = seen.core.lots
+    if not lots.limits and not lots.bundles:
+        return
+    held: defaultdict[LimitRecord, int] = defaultdict(int)
+    for slot in (*seen.slots, *seen.core.caller_slots):
+        jobs = (slot.job, *slot.ahead) if slot.ahead else (slot.job,)
+        for job in jobs:
+            if job is not None:
+                for record in job.line.limits:
+                    held[record] += 1
+    for record in seen.records:
         holders = held.pop(record, 0)
-        counted = holders if record.counts else 0
-        _require(
-            record.held == counted, "I16", f"{record.whose} counts {record.held} holders and has {holders}"
-        )
-        _require(holders <= record.concurrency, "I16", f"{holders} hold the limit of {record.whose}")
-        _require(record.waiting == sum(heads.size for heads in record.parked.values()), "I16", "parked lines")
-    _require(not held, "I16", f"a limit of {[record.whose for record in held]} was forgotten")
-    for bundle in core.lots.bundles:
-        _parked(core, bundle)
+        if record.held != (holders if record.counts else 0):
+            raise _broken("I16", f"{record.whose} counts {record.held} holders and has {holders}")
+        if holders > record.concurrency:
+            raise _broken("I16", f"{holders} hold the limit of {record.whose}")
+        if record.waiting != sum(heads.size for heads in record.parked.values()):
+            raise _broken("I16", "parked lines")
+    if held:
+        raise _broken("I16", f"a limit of {[record.whose for record in held]} was forgotten")
+    for bundle, known in seen.bundles:
+        _parked(seen.core, bundle, known)
 
 
-def _parked(core: Core, bundle: Bundle) -> None:
-    _require(bundle.in_order(), "I8", "of flows that are open, the first is not the first")
-    occupied = [line for line in bundle.known.values() if len(line)]
-    _require(set(occupied) == set(bundle.occupied), "I16", "a line in which somebody waits is in no bundle")
-    for line in bundle.known.values():
-        _require((line.where is not None) == (line in bundle.occupied), "I16", "a line is parked and empty")
+def _parked(core: Core, bundle: Bundle, known: Lines) -> None:
+    if not bundle.in_order():
+        raise _broken("I8", "of flows that are open, the first is not the first")
+    occupied = [line for line, jobs in known if jobs]
+    if len(occupied) != len(bundle.occupied) or set(occupied) != set(bundle.occupied):
+        raise _broken("I16", "a line in which somebody waits is in no bundle")
+    for line, _ in known:
+        if (line.where is not None) != (line in bundle.occupied):
+            raise _broken("I16", "a line is parked and empty")
     for line in occupied:
-        put = line.where.only is not None or line.shown[:-1] <= line.place(line.peek())
-        _require(put, "I16", f"job {line.peek().id} is to come sooner than its line was put")
+        if line.where.only is None and line.shown[:-1] > line.place(line.peek()):
+            raise _broken("I16", f"job {line.peek().id} is to come sooner than its line was put")
         record = line.where.record
         if record is None or not record.has_room(core.now) or record.armed <= core.now:
             continue
@@ -249,25 +325,29 @@ def _parked(core: Core, bundle: Bundle) -> None:
             and record in other.limits
             and (bundle.fair or other.place(other.peek()) < line.place(line.peek()))
         ]
-        _require(bool(ahead), "I16", f"job {line.peek().id} is parked at {record.whose}, which has room")
+        if not ahead:
+            raise _broken("I16", f"job {line.peek().id} is parked at {record.whose}, which has room")
 
 
-def i17_breakers(core: Core) -> None:
+def i17_breakers(seen: Census) -> None:
     """A breaker counts what it has seen, and nothing has started under one since it opened until its time came."""
+    core = seen.core
     for record in core.lots.breakers.values():
         breaker, calls = record.breaker, len(record.seen)
-        _require(record.failed == sum(record.seen), "I17", f"{record.whose} miscounts its failures")
-        most = breaker.probes if record.phase is Phase.HALF_OPEN else breaker.window
-        _require(calls <= most, "I17", f"{record.whose} remembers {calls} attempts")
+        if record.failed != sum(record.seen):
+            raise _broken("I17", f"{record.whose} miscounts its failures")
+        if calls > (breaker.probes if record.phase is Phase.HALF_OPEN else breaker.window):
+            raise _broken("I17", f"{record.whose} remembers {calls} attempts")
         if record.phase is not Phase.OPEN:
-            _require(record.ready_at <= core.now, "I17", f"{record.whose} lets through only later")
+            if record.ready_at > core.now:
+                raise _broken("I17", f"{record.whose} lets through only later")
             continue
-        _require(calls == 0, "I17", f"{record.whose} is open and goes on counting")
-        for job in core.running():
-            late = record in job.line.limits and job.started_at > record.since
-            _require(
-                not late or _lay_ahead(job), "I17", f"job {job.id} started under the open {record.whose}"
-            )
+        if calls:
+            raise _broken("I17", f"{record.whose} is open and goes on counting")
+        for job in seen.running:
+            late = job.started_at > record.since and record in job.line.limits
+            if late and not _lay_ahead(job):
+                raise _broken("I17", f"job {job.id} started under the open {record.whose}")
 
 
 def _lay_ahead(job: Job) -> bool:
@@ -276,7 +356,7 @@ def _lay_ahead(job: Job) -> bool:
 
 
 #: In the order of their numbers.
-INVARIANTS: tuple[Callable[[Core], None], ...] = (
+INVARIANTS: tuple[Callable[[Census], None], ...] = (
     i1_one_place,
     i1_keys,
     i2_ledger,
@@ -297,10 +377,10 @@ INVARIANTS: tuple[Callable[[Core], None], ...] = (
 
 def check(core: Core) -> None:
     """Raise InvariantBroken, naming the invariant, unless all of them hold."""
+    seen = Census(core)
     for invariant in INVARIANTS:
-        invariant(core)
+        invariant(seen)
 
 
-def _require(holds: bool, number: str, story: str) -> None:
-    if not holds:
-        raise InvariantBroken(f"{number}: {story}")
+def _broken(number: str, story: str) -> InvariantBroken:
+    return InvariantBroken(f"{number}: {story}")

@@ -249,11 +249,12 @@ class LevelLine:
         return by_key(self)
 
     def __len__(self) -> int:
-        return sum(run.waiting() for run in self._runs.values())
+        return sum(map(Run.waiting, dict.values(self._runs)))  # type: ignore[arg-type]  # their order is no matter
 
     def __iter__(self) -> Iterator[Job]:
-        for run in self._runs.values():
-            yield from run.live()
+        runs = self._runs
+        for key in runs:  # its view of values would look up each of them in Python
+            yield from runs[key].live()
 
 
 class KeyLine:

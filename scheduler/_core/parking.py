@@ -262,7 +262,7 @@ class Lots:
 
     def lines(self) -> list[LimitedLine]:
         """Return every line that a submitter or a job knows."""
-        return [line for bundle in self.bundles for line in list(bundle.known.values())]
+        return [line for bundle in self.bundles for line in bundle.lines()]
 
     def limited(self, now: float) -> int:
         """Return how many waiting jobs have no room. Cost: O(lines in which somebody waits)."""
@@ -274,11 +274,12 @@ class Lots:
 
     def records(self) -> list[LimitRecord]:
         """Return every limit that somebody knows."""
-        return [*self._fixed.values(), *self._each.values(), *self.breakers.values()]
+        each = (record for ref in self._each.valuerefs() if (record := ref()) is not None)
+        return [*self._fixed.values(), *each, *self.breakers.values()]
 
     def breakers_at(self, group: Any) -> list[BreakerRecord]:
         """Return the breakers over jobs that a group may take."""
-        lines = (line for bundle in self.bundles if group in bundle.groups for line in bundle.known.values())
+        lines = (line for bundle in self.bundles if group in bundle.groups for line in bundle.lines())
         met = {record for line in lines for record in line.limits}
         return [record for record in self.breakers.values() if record in met]
 

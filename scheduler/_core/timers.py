@@ -134,7 +134,7 @@ class Timers:
 
     def __iter__(self) -> Iterator[Timer]:
         """Iterate over the armed timers, the earliest first. Cost: O(n log n)."""
-        return iter(sorted(timer for armed in self._of_job.values() for timer in _each(armed)))
+        return iter(sorted([timer for armed in self._of_job.values() for timer in _each(armed)]))
 
 
 def _each(armed: Timer | tuple[Timer, ...]) -> tuple[Timer, ...]:

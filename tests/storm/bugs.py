@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from scheduler._core.accounts import Share
 from scheduler._core.ahead import Ahead
 from scheduler._core.capacity import Capacity
 from scheduler._core.duplicates import Duplicates
+from scheduler._core.front_queue import FrontQueue
 from scheduler._core.hedging import Hedging
 from scheduler._core.job import Job
 from scheduler._core.lines import KeyLine
@@ -59,10 +61,8 @@ def a_retry_keeps_its_slot() -> list[Patch]:
     right = MainPath.refill
 
     def refill(self: Any, slot: Any, now: float) -> Job | None:
-        if any(
-            job.extra and job.extra.history and job.extra.history[-1][2] == slot.worker
-            for job in self.alive()
-        ):
+        ended = (job.extra.attempts() for job in self.alive() if job.extra is not None)
+        if any(attempts and attempts[-1].worker == slot.worker for attempts in ended):
             return None
         return right(self, slot, now)
 
@@ -137,3 +137,18 @@ def free_slots_are_counted_twice() -> list[Patch]:
             pool.group.free += len(pool.free)
 
     return [(PoolTable, "move", move)]
+
+
+@bug("a submit that is torn leaves its job in the front queue")
+def a_torn_submit_stays() -> list[Patch]:
+    right = FrontQueue.mend
+
+    def mend(self: Any, torn: Any) -> None:
+        right(self, None)
+
+    return [(FrontQueue, "mend", mend)]
+
+
+@bug("a tenant whose account changes keeps the turn")
+def a_turn_outlives_its_reason() -> list[Patch]:
+    return [(Share, "end_turn", _nothing)]

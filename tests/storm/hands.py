@@ -113,6 +113,7 @@ class Hands(Turns):
     def _deliver(self, call: Call, value: Any, error: BaseException | None) -> None:
         slot, job, core = call.slot, call.job, self.core
         del self.calls[slot]
+        slot.waits_for = None
 
         def deliver() -> Any:
             if slot.job is job:

@@ -55,6 +55,8 @@ class Judge:
         #: Moments at which the clock jumped, and the alarm rang late for so much that it takes several turns, or
         #: tokens come first: whose deadline passed meanwhile may start in one of them, and expire in the next.
         self.late: set[float] = set()
+        #: Jobs that were never submitted, because an exception struck on the way in this very turn.
+        self.torn: set[int] = set()
 
     # What operators do, and what a pool answers
 
@@ -66,10 +68,16 @@ class Judge:
         """Hear that a worker has begun a job already that was wanted back."""
         self.begun.add(job_id)
 
+    def forgets(self, job_id: int) -> None:
+        """Hear that a submit was torn: whatever is told of its job in this turn has not happened."""
+        self.torn.add(job_id)
+
     # Events
 
     def hears(self, event: events.Event) -> None:
         """Take one event."""
+        if self.torn and getattr(event, "job_id", None) in self.torn:
+            return
         if isinstance(event, _OPENS):
             self.shut.pop(event.pool, None)
         elif isinstance(event, _SHUTS):

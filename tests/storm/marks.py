@@ -420,6 +420,62 @@ def _(world: Any, event: Any) -> object:
     return event.state is JobState.FAILED and world.weather.raising and world.meddled_with
 
 
+# Fair shares, many pools, growth
+
+
+@mark(events.JobStarted, "a tenant of brief jobs had the turn while another tenant waited")
+def _(world: Any, event: Any) -> object:
+    return any(
+        getattr(line, "open", None) is not None and line.open.turn is not None and line.open.size > 1
+        for line in world.core.queue.lines.values()
+    )
+
+
+@mark(events.PoolDraining, "a pool drained whose group ranks its pools")
+def _(world: Any, event: Any) -> object:
+    pool = _pool(world, event.pool)
+    return pool is not None and pool.group.ranking is not None
+
+
+@mark(events.JobStarted, "a job with an affinity started while a pool drained")
+def _(world: Any, event: Any) -> object:
+    job = _job(world, event)
+    return job is not None and job.affinity is not None and _drains(world)
+
+
+@mark(events.ScalingMeasured, "an addition did not help, and was undone")
+def _(world: Any, event: Any) -> object:
+    return event.effect.startswith("it did not help")
+
+
+# Coroutines, names, who waits for whom, torn turns
+
+
+@mark(events.JobRetrying, "a coroutine backed off while a pool drained or was quarantined")
+def _(world: Any, event: Any) -> object:
+    job = _job(world, event)
+    return (
+        job is not None
+        and job.spec.coroutine
+        and _states(world) & {PoolState.DRAINING, PoolState.QUARANTINED}
+    )
+
+
+@mark(events.BreakerOpened, "a breaker over a name opened while a pool was shut")
+def _(world: Any, event: Any) -> object:
+    return "name" in event.breaker and _states(world) & {PoolState.DRAINING, PoolState.CORDONED}
+
+
+@mark(events.JobSettled, "a call was told that it would wait for ever, and went on")
+def _(world: Any, event: Any) -> object:
+    return world.would_deadlock
+
+
+@mark(events.JobSettled, "a submit was torn while a pool drained and the front queue was full")
+def _(world: Any, event: Any) -> object:
+    return world.torn >= {"full", "DRAINING"}
+
+
 def _outcome(world: Any, event: Any) -> object:
     job = _job(world, event)
     return None if job is None else job.outcome

@@ -14,11 +14,13 @@ from storm.closing import Closing
 from storm.judge import Caught
 from storm.stimuli import Spec, Stimulus
 from storm.story import stimuli_of
+from storm.tearing import Torn, struck_at
 from storm.turns import REFUSALS, StormJob, waits_at_door
-from storm.weather import Weather, weather
+from storm.weather import SOONER, Weather, weather
 
 from scheduler._core import capacity, shedding
 from scheduler._core import core as core_room
+from scheduler._core.deadlock import is_stuck
 from scheduler._core.events import Event, PoolCordoned
 from scheduler._core.job import JobOptions
 from scheduler._core.pool_table import PoolRecord, Slot
@@ -62,7 +64,7 @@ class World(Closing):
         if self.closing:
             return
         options = checked(JobOptions(), spec.options)
-        line = self.turn(lambda: self.core.line_for(options, coroutine=False))
+        line = self.turn(lambda: self.core.line_for(options, coroutine=spec.coroutine))
         if line is None:
             return
         job = self.jobs[number] = StormJob(options, line, number, spec)
@@ -94,7 +96,8 @@ class World(Closing):
     def _taken(self, job: StormJob) -> Any:
         key = job.options.key
         if key is None:
-            return self.core.submit(job, self.now)
+            torn_at = None if self.calm else job.spec.torn_at
+            return self.core.submit(job, self.now) if torn_at is None else self._torn(job, torn_at)
         others = self.core.keys.of(key) if job.options.on_conflict == "replace" else ()
         return self._fetched(others, lambda: self.core.submit_keyed(job, self.now))
 
@@ -108,6 +111,20 @@ class World(Closing):
         finally:
             if ahead:
                 self.core.dispatch(self.now)
+
+    def _torn(self, job: StormJob, line: int) -> Any:
+        """Submit a job, and be struck by an exception on the way: then it was never submitted."""
+        try:
+            with struck_at(line):
+                return self.core.submit(job, self.now)
+        except Torn:
+            self.core.mend(torn=job)
+            job.refused = True
+            self.torn.add("full" if self.core.queue.held >= self.core.queue.capacity else "room")
+            self.torn |= {pool.state.name for pool in self.core.pools}
+            del self.jobs[job.serial]
+            self.judge.forgets(job.id)
+            return None
 
     def _loses_patience(self, job: StormJob) -> None:
         if not job.id and not job.refused and (job.joined is None or not job.joined.id):
@@ -157,6 +174,21 @@ class World(Closing):
                 self.turn(lambda job=job: str(standing(self.core, job, self.now)))
         for group in self.core.pools.groups.values():
             self.turn(lambda group=group: str(self.core.explain(group, self.now)))
+
+    def do_wait_for(self, _: int, slot: int, number: int) -> None:
+        """Have a call wait for a job without a limit, unless that would be for ever."""
+        calls, job = list(self.calls.values()), self.jobs.get(number)
+        if not calls or job is None or job.refused:
+            return
+        call = calls[slot % len(calls)]
+        call.slot.waits_for = job
+        stuck = self.turn(lambda: is_stuck(job, self.core.queue, self.core.timers))
+        if stuck:
+            call.slot.waits_for = None
+            self.would_deadlock += 1
+        own = job.slot is call.slot and not job.state.settled
+        if (own and not stuck) or (stuck and job.state.settled):
+            raise Caught("who waits for ever", f"{job.id} is {job.state.name}: {stuck}", job.id)
 
     # Operators
 
@@ -255,7 +287,7 @@ class World(Closing):
     def do_block_loop(self, _: int, number: int, seconds: float) -> None:
         pool = self._pool(number, PoolState.ACCEPTING)
         if pool is not None:
-            pool.loop_lag = seconds
+            self.turn(lambda: self.core.lagged(pool, seconds, self.now))
 
     def do_mend(self, _: int, __: int) -> None:
         self.turn(self.core.mend)
@@ -309,7 +341,8 @@ class World(Closing):
         for number, group in enumerate(self.weather.groups):
             self._until_it_accepts(group.name)
             options = {"priority": 0, "tags": {group.name}, "name": "probe"}
-            self.do_submit(-1 - number, Spec(options=options, runs=(0.25,)))
+            coroutine = self.core.pools.groups[group.name].coroutines
+            self.do_submit(-1 - number, Spec(options=options, runs=(0.25,), coroutine=coroutine))
             self._until_idle(self.now)
             job = self.jobs[-1 - number]
             if job.state is not JobState.SUCCEEDED:
@@ -367,17 +400,27 @@ def play(
     """Play a seed, or a weather with stimuli that were made of one."""
     air = weather(drawn) if isinstance(drawn, int) else drawn
     world = World(air, watch)
-    bounds = (core_room, "TIMERS_PER_TURN"), (capacity, "JOBS_PER_TURN"), (shedding, "JOBS_PER_TURN")
-    before, silent = [getattr(room, name) for room, name in bounds], logging.root.manager.disable
+    numbers = _numbers(air)
+    before, silent = [getattr(room, name) for room, name, _ in numbers], logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # what is logged of observers and policies that raise is meant to be
     try:
-        for room, name in bounds:  # so that turns are seen that have no room for everything
-            setattr(room, name, 2 if air.small_turns else 256)
+        for room, name, number in numbers:
+            setattr(room, name, number)
         world.play(stimuli_of(air) if given is None else given)
     except Caught as caught:
         return Played(world, caught)
     finally:
         logging.disable(silent)
-        for (room, name), value in zip(bounds, before, strict=True):
+        for (room, name, _), value in zip(numbers, before, strict=True):
             setattr(room, name, value)
     return Played(world, None)
+
+
+def _numbers(air: Weather) -> list[tuple[Any, str, int]]:
+    """Return the core's bounds as this run has them: so that turns are seen that have no room for everything."""
+    room = 2 if air.small_turns else 256
+    bounds = (core_room, "TIMERS_PER_TURN"), (capacity, "JOBS_PER_TURN"), (shedding, "JOBS_PER_TURN")
+    numbers = [(module, name, room) for module, name in bounds]
+    for feature in air.features:
+        numbers += SOONER.get(feature, ())
+    return numbers

@@ -107,7 +107,7 @@ def everybody_oversleeps(dice: Dice, weather: Weather) -> Iterator[Scene]:
     tag = dice.one_of(("io", "x"))
     fates = dice.one_of((("value",), ("error", "error", "value")))
     for _ in range(8):
-        limit = dice.one_of(("deadline", "queue_timeout", "deadline", "delay"))
+        limit = dice.one_of(("deadline", "queue_timeout", "delay", "delay"))
         options = {"priority": dice.one_of((10, 30)), limit: dice.one_of((1.0, 2.0))}
         if limit == "delay":
             options["deadline"] = options["delay"] + 0.5
@@ -130,6 +130,17 @@ def a_pool_drains_in_a_crowd(dice: Dice, weather: Weather) -> Iterator[Scene]:
         yield dice.one_of((0.25, 0.5)), dice.one_of(("drain", "drain", "kill_worker")), (number,)
     for _ in range(3):
         yield 0.5, "submit", _job(weather.groups[group].name, runs=(1.0,))
+
+
+@plot("measured")
+def a_group_grows(dice: Dice, weather: Weather) -> Iterator[Scene]:
+    """More jobs than the pools can run, which take longer once there are more pools, or do not."""
+    later = dice.one_of((0.25, 0.25, 0.75, 1.0))
+    for number in range(48):
+        yield 0.0, "submit", _job(runs=(0.25 if number < 6 else later,))
+    yield dice.one_of((1.0, 2.0, 4.0)), dice.one_of(("look", "look", "drain", "pause", "outage")), (0,)
+    for what in ("resume", "recovery"):
+        yield 5.0, what, (0,)
 
 
 @plot("breaker")

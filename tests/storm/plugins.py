@@ -60,7 +60,7 @@ class BadSharing:
         return job.priority  # type: ignore[no-any-return]
 
     def weight(self, job: Any) -> float:
-        deed = _deed(len(job.tenant or ""))
+        deed = _deed(len(job.tenant or "") + job.priority)
         _raise_or_dawdle(deed)
         answers: dict[str, Any] = {"lie": -1.0, "nonsense": None}
         return answers.get(deed, 2.0)  # type: ignore[no-any-return]

@@ -21,7 +21,7 @@ from storm.play import Caught, play
 from storm.shrink import shrunk, story
 
 #: From so many seeds on, a mark that is never reached fails the run.
-ENOUGH = 1000
+ENOUGH = 3000
 #: Failing seeds that are told, the first of them with its story.
 TOLD = 10
 

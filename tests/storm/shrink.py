@@ -90,7 +90,7 @@ def _simpler(spec: Spec) -> list[Callable[[Spec], Spec]]:
 
     plain = Spec(options={})
     changes = [without(name) for name in spec.options if name != "key"]
-    for name in ("callbacks", "asked", "fates", "runs"):
+    for name in ("torn_at", "callbacks", "asked", "fates", "runs"):
         value = getattr(plain, name)
         changes.append(lambda spec, name=name, value=value: attrs.evolve(spec, **{name: value}))
     return changes

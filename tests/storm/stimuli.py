@@ -27,6 +27,9 @@ class Spec:
     asked: str = "obeys"
     #: Its done-callbacks hold the slot for so many seconds; None without callbacks.
     callbacks: float | None = None
+    coroutine: bool = False
+    #: An exception of the interpreter's (Ctrl-C) strikes at this line of the core while it is submitted; None: none does.
+    torn_at: int | None = None
 
     def run_time(self, number: int) -> float | None:
         """Return how long the attempt of this number runs."""
@@ -66,6 +69,7 @@ DEEDS: tuple[tuple[str, float, str | None], ...] = (
     ("clock_step", 2.5, "clock"),
     ("block_loop", 1.5, "stuck"),
     ("close", 2.5, "close"),
+    ("wait_for", 4.0, "waits"),
 )
 
 RUN_TIMES = (0.0, 0.125, 0.25, 0.5, 0.5, 1.0, 2.0)
@@ -100,6 +104,8 @@ def stimuli(weather: Weather) -> list[Stimulus]:
 def _given(dice: Dice, what: str, jobs: list[int]) -> tuple[Any, ...]:
     if what in ("cancel", "interrupt"):
         return (jobs[-1 - dice.below(min(len(jobs), 8))],)
+    if what == "wait_for":
+        return dice.below(12), jobs[-1 - dice.below(min(len(jobs), 8))]
     if what == "clock_step":
         return dice.one_of((0.5, 2.0, 8.0, 100.0)), dice.chance(0.5)
     if what == "add_pool":
@@ -131,8 +137,17 @@ def _spec(dice: Dice, weather: Weather) -> Spec:
         options["on_conflict"] = dice.one_of(("join", "replace", "replace", "reject"))
     if dice.chance(0.1):
         options["delay"] = dice.one_of((0.125, 0.5, 2.0))
+    if "affinity" in on:
+        options["affinity"] = dice.one_of((None, "a", "b", "c"))
+    if "names" in on:
+        options["name"] = dice.one_of((None, "call"))
+    coroutine = "coroutines" in on and dice.chance(0.4)
+    if coroutine and options["tags"] not in ({"x"}, {"aio"}):
+        options["tags"] = frozenset()
     return Spec(
         options=options,
+        coroutine=coroutine,
+        torn_at=1 + dice.below(dice.one_of((20, 80))) if "tears" in on and dice.chance(0.3) else None,
         runs=_runs(dice, on),
         fates=_fates(dice, on),
         asked=dice.one_of(("obeys", "obeys", "ignores", "succeeds")),
@@ -150,7 +165,9 @@ def _limits(dice: Dice) -> dict[str, float]:
 
 def _runs(dice: Dice, on: tuple[str, ...]) -> tuple[float | None, ...]:
     runs: tuple[float | None, ...] = (0.0, 0.125) if "scaling" in on else RUN_TIMES
-    hangs = 0.25 if "stuck" in on else 0.05
+    if "brief" in on:
+        runs = (0.0, 0.0, 0.0, 0.00025)
+    hangs = (0.25 if "stuck" in on else 0.05) * (0.2 if "brief" in on else 1.0)
     return tuple(None if dice.chance(hangs) else dice.one_of(runs) for _ in range(2))
 
 

@@ -39,6 +39,7 @@ from policies import (
     WithBreaker,
 )
 from scheduler import PoolGroup
+from scheduler._core import dispatcher, effect
 from scheduler._core.limits import Limit
 
 #: What may be on in a run, and in which share of all runs it is.
@@ -64,8 +65,28 @@ FEATURES = {
     "meddler": 0.2,
 }
 
+#: The same of what came later, and what each of these needs. They have dice of their own.
+MORE_FEATURES = {
+    "brief": (0.5, "fair"),
+    "ranked": (0.4, "operator"),
+    "measured": (0.4, "scaling"),
+    "coroutines": (0.15, None),
+    "affinity": (0.1, None),
+    "names": (0.3, "breaker"),
+    "waits": (0.2, None),
+    "tears": (0.2, None),
+}
+
+#: How much earlier the core does, in runs with a feature, what it does for the sake of many jobs or pools.
+SOONER = {
+    "ranked": ((dispatcher, "RANKED_FROM", 2),),
+    "measured": ((effect, "COMPLETIONS_MIN", 2), (effect, "RUNS_MIN", 1)),
+}
 
 BLOCK, STRICT = Block(), StrictPriority()
+
+#: Where dice for what came later begin, beyond those of any seed.
+LATER = 1 << 40
 
 #: Seconds that pools take to start, None for one that fails; without scaling, and with it.
 START_UPS = ((0.0, 0.0, 0.25, 1.0, None), (0.0, 0.0, 0.125, 0.25, None))
@@ -131,7 +152,14 @@ def weather(seed: int) -> Weather:
     dice = Dice(3 * seed)
     on = tuple(name for name, share in FEATURES.items() if dice.chance(share))
     bad = "plugins" in on
+    more = Dice(3 * seed + LATER)
+    drawn = {name: more.chance(share) for name, (share, _) in MORE_FEATURES.items()}
+    on += tuple(name for name, (_, needs) in MORE_FEATURES.items() if drawn[name] and needs in (None, *on))
     breakers = _breakers(dice) if "breaker" in on else ()
+    if "names" in on:
+        breakers += (
+            CircuitBreaker(name="call", window=4, calls_min=2, open_for=1.0, probes=more.one_of((1, 2))),
+        )
     retries = _retries(dice, on, breakers)
     groups = _groups(dice, on, retries)
     return Weather(
@@ -139,21 +167,12 @@ def weather(seed: int) -> Weather:
         features=on,
         groups=groups,
         favourite=dice.one_of((None, groups[-1].name, groups[min(1, len(groups) - 1)].name)),
-        capacity=dice.one_of((8, 1000) if "crowd" in on else (1, 2, 3, 5, 8, 1000)),
+        capacity=1000
+        if "measured" in on
+        else dice.one_of((8, 1000) if "crowd" in on else (1, 2, 3, 5, 8, 1000)),
         admission=_admission(dice, bad=bad),
         ordering=_ordering(dice, on, bad=bad),
-        routing=dice.one_of(
-            (
-                None,
-                LeastLoaded(),
-                Pack(),
-                RoundRobin(),
-                TwoRandomChoices(),
-                PeakEwma(),
-                Affinity(),
-                *([BadRouting()] * 7 * bad),
-            )
-        ),
+        routing=_routing(dice, on, bad=bad),
         limits=_limits(dice) if "limits" in on else (),
         breakers=breakers,
         retries=retries,
@@ -164,6 +183,16 @@ def weather(seed: int) -> Weather:
         meddles=dice.one_of((3, 5, 7)) if "meddler" in on else 0,
         small_turns=dice.chance(0.25),
     )
+
+
+def _routing(dice: Dice, on: tuple[str, ...], *, bad: bool) -> Any:
+    policies = (None, LeastLoaded(), Pack(), RoundRobin(), TwoRandomChoices(), PeakEwma(), Affinity())
+    routing = dice.one_of((*policies, *([BadRouting()] * 7 * bad)))
+    if "affinity" in on:
+        return Affinity()
+    if "ranked" in on:
+        return policies[1 + dice.below(3)]
+    return routing
 
 
 def _groups(dice: Dice, on: tuple[str, ...], retries: tuple[Any, ...]) -> tuple[PoolGroup, ...]:
@@ -181,6 +210,9 @@ def _groups(dice: Dice, on: tuple[str, ...], retries: tuple[Any, ...]) -> tuple[
         keep = {"lends": True, "keep": dice.below(2)} if lends else {}
         recipe = Recipe(2)
         groups.append(_group(dice, on, retries, "fast", recipe, tags={"y"}, reserve_for=10, **keep))
+    if "coroutines" in on:
+        recipe = Recipe(dice.one_of((1, 3)), runs_coroutines=True)
+        groups.append(_group(dice, on, retries, "aio", recipe, tags={"x"}))
     return tuple(groups)
 
 
@@ -191,7 +223,8 @@ def _group(
     most, scaling = dice.one_of((None, None, least)), None
     if "scaling" in on and (name == "io" or dice.chance(0.5)):
         least, most = 1, dice.one_of((3, 6))
-        scaling = QueueDelay(target=0.1) if dice.chance(0.2) else _moods(dice, most)
+        steady = dice.chance(0.2) or "measured" in on
+        scaling = QueueDelay(target=0.1) if steady else _moods(dice, most)
     return PoolGroup(
         name,
         recipe,
