@@ -448,6 +448,11 @@ def _(world: Any, event: Any) -> object:
     return event.effect.startswith("it did not help")
 
 
+@mark(events.ScalingMeasured, "fewer pools were tried, to measure what more gain")
+def _(world: Any, event: Any) -> object:
+    return "goes back to" in event.effect
+
+
 # Coroutines, names, who waits for whom, torn turns
 
 

@@ -137,10 +137,24 @@ def a_group_grows(dice: Dice, weather: Weather) -> Iterator[Scene]:
     """More jobs than the pools can run, which take longer once there are more pools, or do not."""
     later = dice.one_of((0.25, 0.25, 0.75, 1.0))
     for number in range(48):
-        yield 0.0, "submit", _job(runs=(0.25 if number < 6 else later,))
+        yield 0.0, "submit", _job(runs=(0.25 if number < 12 else later,))
     yield dice.one_of((1.0, 2.0, 4.0)), dice.one_of(("look", "look", "drain", "pause", "outage")), (0,)
     for what in ("resume", "recovery"):
         yield 5.0, what, (0,)
+
+
+@plot("measured")
+def a_backlog_meets_a_fresh_group(dice: Dice, weather: Weather) -> Iterator[Scene]:
+    """Jobs of which none has ended when the group grows; so nothing is known, and fewer pools are tried."""
+    for _ in range(16):
+        for _ in range(6):
+            yield 0.0, "submit", _job(runs=(dice.one_of((0.75, 1.0)),))
+        yield (
+            0.75,
+            dice.one_of(("look", "look", "look", "look", "look", "drain", "kill_worker", "pause")),
+            (0,),
+        )
+        yield 0.25, "resume", (0,)
 
 
 @plot("breaker")

@@ -39,7 +39,7 @@ from policies import (
     WithBreaker,
 )
 from scheduler import PoolGroup
-from scheduler._core import dispatcher, effect
+from scheduler._core import ceiling, dispatcher, effect, flow
 from scheduler._core.limits import Limit
 
 #: What may be on in a run, and in which share of all runs it is.
@@ -80,7 +80,14 @@ MORE_FEATURES = {
 #: How much earlier the core does, in runs with a feature, what it does for the sake of many jobs or pools.
 SOONER = {
     "ranked": ((dispatcher, "RANKED_FROM", 2),),
-    "measured": ((effect, "COMPLETIONS_MIN", 2), (effect, "RUNS_MIN", 1)),
+    "measured": (
+        (effect, "COMPLETIONS_MIN", 2),
+        (effect, "RUNS_MIN", 1),
+        (effect, "SHARE", 0.9),
+        (flow, "STABLE_RUNS", 4.0),
+        (ceiling, "TRIAL_EVERY", 0.5),
+        (ceiling, "WIDER_MIN", 1.5),
+    ),
 }
 
 BLOCK, STRICT = Block(), StrictPriority()
