@@ -42,8 +42,6 @@ BATCH_MIN = 4
 RETRY_MIN, RETRY_MAX = 1.0, 60.0
 #: More pools than that are no advice: `sys.maxsize`, so that "as many as there may be" can be said.
 POOLS_MAX = 2**63 - 1
-#: The rule that only spaces drains: what it keeps from happening happens at the next look or so.
-PACE = "pace"
 
 
 @attrs.frozen(kw_only=True)
@@ -181,7 +179,7 @@ class Scaled:
         elif now - self.grown_at < stable:
             rule, why = "grown", f"nothing is drained within {stable:.2f} s of an addition"
         elif now - self.changed_at < self.flow.panic_length:
-            rule, why = PACE, f"one pool within {self.flow.panic_length:.2f} s"
+            rule, why = "pace", f"one pool within {self.flow.panic_length:.2f} s"
         elif undone:
             pass
         elif now < self.panic_until:
@@ -189,7 +187,7 @@ class Scaled:
         elif (why := self.lulls.keeps(load.pools, now, stable)) is not None:
             rule, self.kept = "stable", True
         elif load.in_use > load.stable.in_use:  # on the mean
-            rule, why = PACE, "the load rises"
+            rule, why = "pace", "the load rises"
         return Order(drain=rule is None, pool=advice.pool, advice=advice, rule=rule, limited_by=why)
 
 

@@ -12,7 +12,7 @@ import math
 from policies.contracts import Load
 
 from . import events
-from .autoscaler import PACE, Order, Scaled
+from .autoscaler import Order, Scaled
 from .decisions import Decision, Explanation
 from .flow import usage
 from .job import Line
@@ -174,7 +174,7 @@ class Elastic(Quarantine):
     def _held(self, scaled: Scaled, order: Order, load: Load) -> None:
         """Write down once that a rule keeps something from happening."""
         told = (order.advice.pools > load.pools, order.rule)
-        if order.rule is None or order.rule == PACE or told == scaled.told:
+        if order.rule is None or told == scaled.told:
             return
         scaled.told = told
         self._decided(scaled, "hold", [], order, load)

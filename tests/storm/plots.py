@@ -147,7 +147,7 @@ def a_group_grows(dice: Dice, weather: Weather) -> Iterator[Scene]:
 def a_backlog_meets_a_fresh_group(dice: Dice, weather: Weather) -> Iterator[Scene]:
     """Jobs of which none has ended when the group grows; so nothing is known, and fewer pools are tried."""
     for _ in range(16):
-        for _ in range(6):
+        for _ in range(4):
             yield 0.0, "submit", _job(runs=(dice.one_of((0.75, 1.0)),))
         yield (
             0.75,

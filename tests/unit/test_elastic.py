@@ -802,14 +802,15 @@ def test_a_job_ends_the_quiet(elastic):
     assert until_rest(hand) > 10
 
 
-def test_the_distance_between_drains_is_not_worth_a_word(elastic):
-    """What it forbids now happens at one of the next looks."""
+def test_the_distance_between_drains_is_told_once_and_not_between_all_of_them(elastic):
+    """What it forbids happens at one of the next looks; that it was not allowed at once is part of the record."""
     hand = elastic(1, pools=4)
     hand.submit("a")
     while len(states(hand)) > 1:
         look(hand)
 
-    assert ["drain", "drain", "drain"] == actions(hand)
+    assert ["drain", "hold", "drain", "drain"] == actions(hand)
+    assert "one pool within 0.20 s" == hand.core.pools.groups["io"].decisions[1].limited_by
 
 
 def test_a_pool_that_was_used_between_two_looks_was_not_idle(elastic):
