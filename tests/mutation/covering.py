@@ -1,0 +1,187 @@
+"""Which tests run which lines, and how long each takes: measured once, then again for each test file that changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import attrs
+import coverage
+import pytest
+from mutants import ROOMS, ROOT, Mutant
+from trial import BUILD, OPTIONS, in_child
+
+#: What each mutant is shown, cheapest test first. Left out are stress, interleavings, the soak, the contract of
+#: pools, what reads text (tests/prose and house), and most of the storm.
+SUITE = (
+    "tests/unit",
+    "tests/model",
+    "tests/contract/test_policies.py",
+    "tests/simulation",
+    "tests/mutation/seeds.py",
+    "tests/threads",
+)
+#: What is shown only to those that survive all the rest: real threads decide a little differently each time.
+LAST = "tests/threads"
+#: Files of tests that are left out because they take minutes.
+LONG = ("tests/threads/test_crash_matrix.py",)
+#: How many files of tests are shown at once, before all others.
+FIRST = 4
+#: Seconds beyond which a test is left out.
+QUICK = 1.0
+#: A change in one of these may change what any test runs.
+SHARED = ("scheduler/**/*.py", "policies/*.py", "pools/*.py", "tests/**/conftest.py", "tests/storm/*.py")
+
+
+class _Timed:
+    """Notes how long each test takes; and, with a tracer, which lines it runs, `untraced` or not."""
+
+    def __init__(self, quick: set[str] | None = None, tracer: coverage.Coverage | None = None) -> None:
+        self.seconds: dict[str, float] = {}
+        self.failed: list[str] = []
+        self._quick, self._tracer = quick, tracer
+
+    def pytest_sessionstart(self):
+        self._trace = sys.gettrace()
+
+    def pytest_collection_modifyitems(self, items):
+        if self._quick is not None:
+            items[:] = [item for item in items if item.nodeid in self._quick]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        if self._tracer:
+            self._tracer.switch_context(item.nodeid)
+        clock = time.monotonic if item.nodeid.startswith(LAST) else time.process_time
+        began = clock()
+        answer = yield
+        self.seconds[item.nodeid] = clock() - began
+        if self._tracer:
+            self._tracer.switch_context("")
+        return answer
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item):
+        if self._tracer:
+            sys.settrace(self._trace)
+        return (yield)
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            self.failed.append(report.nodeid)
+
+
+@attrs.define
+class Suite:
+    """The tests that mutants are shown."""
+
+    #: Seconds of processor time a test takes.
+    seconds: dict[str, float] = attrs.Factory(dict)
+    #: By file and line, the tests that run it.
+    lines: dict[str, dict[str, list[str]]] = attrs.Factory(dict)
+
+    def rounds(self, mutant: Mutant) -> list[list[str]]:
+        """Return the tests that run the mutant's statement, in rounds that are collected one after the other.
+
+        First come the files that are most about this statement, then all the rest, cheapest first, then real
+        threads. What runs at import is shown to all tests.
+        """
+        lines = self.lines.get(mutant.file, {})
+        first, last = min(mutant.span), max(mutant.span)
+        chosen = {test for line in range(first, last + 1) for test in lines.get(str(line), ())}
+        if "" in chosen:
+            near = {test for found in lines.values() for test in found} - {""}
+            chosen = set(self.seconds)
+        else:
+            near = chosen
+        closest = self._closest(near)
+        threads = {test for test in chosen if test.startswith(LAST)}
+        parts = [
+            [test for test in near - threads if _file(test) in closest],
+            [test for test in chosen - threads if test not in near or _file(test) not in closest],
+            threads,
+        ]
+        return [sorted(part, key=lambda test: (self.seconds[test], test)) for part in parts if part]
+
+    def _closest(self, tests: set[str]) -> set[str]:
+        """Return the files of which the largest parts are among these tests."""
+        among, of_all = Counter(map(_file, tests)), Counter(map(_file, self.seconds))
+        files = [file for file in among if not file.startswith(LAST)]
+        return set(sorted(files, key=lambda file: (-among[file] / of_all[file], -among[file], file))[:FIRST])
+
+    def add(self, part: dict) -> None:
+        """Take in what was measured of one file of tests."""
+        self.seconds |= part["seconds"]
+        for file, found in part["lines"].items():
+            for line, tests in found.items():
+                self.lines.setdefault(file, {}).setdefault(line, []).extend(tests)
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0]
+
+
+def suite(workers: int) -> Suite:
+    """Return what was measured of these tests and this code; measure what has changed."""
+    shared, kept = _hash(*(path for pattern in SHARED for path in ROOT.glob(pattern))), BUILD / "tests"
+    kept.mkdir(exist_ok=True)
+    files = {file: kept / f"{Path(file).stem}-{_hash(ROOT / file, salt=shared)}.json" for file in _files()}
+    missing = [file for file, path in files.items() if not path.exists()]
+    if missing:
+        print(
+            f"Which tests run which lines: {len(missing)} files of tests, some minutes if all ...", flush=True
+        )
+    for file, part in zip(missing, in_child(workers, _measure, missing), strict=True):
+        files[file].write_text(json.dumps(part))
+    answer = Suite()
+    for path in files.values():
+        answer.add(json.loads(path.read_text()))
+    return answer
+
+
+def _hash(*paths: Path, salt: str = "") -> str:
+    contents = b"".join(path.read_bytes() for path in sorted(set(paths)))
+    return hashlib.sha256(salt.encode() + contents).hexdigest()[:16]
+
+
+def _files() -> list[str]:
+    found = [sorted((ROOT / place).glob("test_*.py")) or [ROOT / place] for place in SUITE]
+    files = [path.relative_to(ROOT).as_posix() for paths in found for path in paths]
+    return [file for file in files if file not in LONG]
+
+
+def _measure(file: str) -> dict:
+    """Measure a file of tests twice: the times without a tracer, then what the quick ones run."""
+    seconds = next(in_child(1, _time, [file]))
+    quick = {test: taken for test, taken in seconds.items() if taken <= QUICK}
+    return {"seconds": quick, "lines": next(in_child(1, _cover, [(file, list(quick))])) if quick else {}}
+
+
+def _time(file: str) -> dict[str, float]:
+    timed = _Timed()
+    pytest.main([*OPTIONS, file], plugins=[timed])
+    if timed.failed and not file.startswith(LAST):
+        raise SystemExit(f"these fail without a mutant: {timed.failed}")
+    return {test: taken for test, taken in timed.seconds.items() if test not in timed.failed}
+
+
+def _cover(given: tuple[str, list[str]]) -> dict[str, dict[str, list[str]]]:
+    file, quick = given
+    data = BUILD / f"coverage-{os.getpid()}"
+    tracer = coverage.Coverage(data_file=str(data), config_file=False, include=[str(path) for path in ROOMS])
+    tracer.start()
+    pytest.main([*OPTIONS, file], plugins=[_Timed(set(quick), tracer)])
+    tracer.stop()
+    answer, found = {}, tracer.get_data()
+    for room in found.measured_files():
+        by_line = found.contexts_by_lineno(room)
+        answer[Path(room).relative_to(ROOT).as_posix()] = {
+            str(line): by_line[line] for line in sorted(by_line)
+        }
+    data.unlink(missing_ok=True)
+    return answer
