@@ -32,8 +32,9 @@ LAST = "tests/threads"
 LONG = ("tests/threads/test_crash_matrix.py",)
 #: How many files of tests are shown at once, before all others.
 FIRST = 4
-#: Seconds beyond which a test is left out.
-QUICK = 1.0
+#: Seconds beyond which a test is left out, unless it is a model: with few examples these are quick enough.
+QUICK = 0.5
+MODELS = "tests/model"
 #: A change in one of these may change what any test runs.
 SHARED = ("scheduler/**/*.py", "policies/*.py", "pools/*.py", "tests/**/conftest.py", "tests/storm/*.py")
 
@@ -84,6 +85,11 @@ class Suite:
     seconds: dict[str, float] = attrs.Factory(dict)
     #: By file and line, the tests that run it.
     lines: dict[str, dict[str, list[str]]] = attrs.Factory(dict)
+
+    @property
+    def files(self) -> list[str]:
+        """Return the files of tests in which any are quick."""
+        return list(dict.fromkeys(map(_file, self.seconds)))
 
     def rounds(self, mutant: Mutant) -> list[list[str]]:
         """Return the tests that run the mutant's statement, in rounds that are collected one after the other.
@@ -158,7 +164,7 @@ def _files() -> list[str]:
 def _measure(file: str) -> dict:
     """Measure a file of tests twice: the times without a tracer, then what the quick ones run."""
     seconds = next(in_child(1, _time, [file]))
-    quick = {test: taken for test, taken in seconds.items() if taken <= QUICK}
+    quick = {test: taken for test, taken in seconds.items() if taken <= QUICK or file.startswith(MODELS)}
     return {"seconds": quick, "lines": next(in_child(1, _cover, [(file, list(quick))])) if quick else {}}
 
 

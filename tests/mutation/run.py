@@ -13,7 +13,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
@@ -21,6 +21,7 @@ import attrs
 sys.path.insert(0, str(Path(__file__).parent))
 
 import covering
+import swapping
 from mutants import ROOMS, ROOT, Mutant, mutants_of, mutated
 from sampling import in_order, shares, wilson
 from trial import BUILD, Verdict, each_in_child, judge, limit_of
@@ -30,6 +31,7 @@ PAGE = ROOT / "docs" / "explanation" / "mutants.md"
 RESULTS = BUILD / "results.jsonl"
 
 Trial = tuple[Mutant, str]
+Take = Callable[[Mutant, Verdict], object]
 
 
 def sample(mutants: int, seed: int, only: str, *, ids: set[str] | None = None) -> tuple[list[Trial], int]:
@@ -54,18 +56,30 @@ def _first_real(mutants: list[Mutant], number: int) -> Iterator[Trial]:
             yield mutant, source
 
 
-def verdicts(trials: list[Trial], suite: covering.Suite, jobs: int) -> Iterator[tuple[Mutant, Verdict]]:
-    """Try the mutants, `jobs` at a time."""
-    shown = []
+def verdicts(trials: list[Trial], suite: covering.Suite, jobs: int, take: Take) -> None:
+    """Try the mutants, `jobs` at a time, and hand on each with its verdict."""
+    imported, swapped = [], []
     for mutant, source in trials:
         rounds = [{test: suite.seconds[test] for test in part} for part in suite.rounds(mutant)]
-        if rounds:
-            shown.append((mutant, (ROOT / mutant.file, source, rounds)))
+        path = ROOT / mutant.file
+        code = swapping.changed(path, mutant.where, source)
+        if not rounds:
+            take(mutant, Verdict(False, "no test runs it", 0))
+        elif code is None:
+            imported.append((mutant, (path, source, rounds)))
         else:
-            yield mutant, Verdict(False, "no test runs it", 0)
-    answers = each_in_child(jobs, judge, (given for _, given in shown), lambda given: limit_of(given[2]))
-    for (mutant, given), (answer, said) in zip(shown, answers, strict=True):
-        yield mutant, _verdict(answer, said, sum(map(len, given[2])))
+            swapped.append((mutant, (path, code, mutant.where, rounds)))
+    # In this order: the second kind imports what the first must import anew.
+    answers = each_in_child(jobs, judge, (given for _, given in imported), lambda given: limit_of(given[-1]))
+    for (mutant, given), (answer, said) in zip(imported, answers, strict=True):
+        take(mutant, _verdict(answer, said, sum(map(len, given[-1]))))
+    waiting = iter(swapped)
+
+    def next_one(answer: list | None, said: str) -> None:
+        mutant, given = next(waiting)
+        take(mutant, _verdict(answer, said, sum(map(len, given[-1]))))
+
+    swapping.stage(jobs, [given for _, given in swapped], suite.files, next_one)
 
 
 def _verdict(answer: list | None, said: str, tests: int) -> Verdict:
@@ -144,12 +158,15 @@ def main(arguments: list[str]) -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     suite = covering.suite(asked.jobs)
     RESULTS.unlink(missing_ok=True)
-    done = []
-    for mutant, verdict in verdicts(trials, suite, asked.jobs):
+    done: list[tuple[Mutant, Verdict]] = []
+
+    def take(mutant: Mutant, verdict: Verdict) -> None:
         done.append((mutant, verdict))
         _note(mutant, verdict)
         if not verdict.killed or len(done) % 50 == 0:
             print(f"{len(done):5} {'' if verdict.killed else f'survived: {mutant}'}", flush=True)
+
+    verdicts(trials, suite, asked.jobs, take)
     return tell(done, accepted())
 
 

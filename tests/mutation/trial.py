@@ -67,6 +67,11 @@ class _Order:
         self._note(nodeid)
 
 
+def module_of(path: Path) -> str:
+    """Return the name under which a file of the packages is imported."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
 class _Changed(importlib.machinery.SourceFileLoader):
     """Loads a module from other source than its file has."""
 
@@ -82,7 +87,7 @@ class _Finder:
     """Finds the one changed module; all others are found as ever."""
 
     def __init__(self, path: Path, source: str) -> None:
-        self._name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        self._name = module_of(path)
         self._loader = _Changed(self._name, str(path), source)
 
     def find_spec(self, name, path=None, target=None):
