@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from policies import ExponentialBackoff, FixedBackoff
+from scheduler._core.retrier import REJECTED
 from scheduler._errors import JobInterrupted, RunTimeout
 
 
@@ -288,3 +289,20 @@ def test_an_error_whose_text_cannot_be_had_is_retried_like_any_other(by_hand):
     hand.finish("a", Unprintable())
 
     assert ["Unprintable (whose text cannot be had)"] == [event.error for event in hand.told("JobRetrying")]
+
+
+def test_a_judge_of_values_that_raised_is_told_and_nothing_is_tried_again(by_hand):
+    """The value may have been a success: running it once more could do the work twice."""
+    hand, rejected = by_hand(), RuntimeError("the value was rejected")
+    rejected.__cause__ = ZeroDivisionError("in retry_if_result")
+    hand.submit("a", retry=FixedBackoff(delay=1.0))
+    hand.finish("a", rejected, value=REJECTED)
+    (told,) = hand.told("PolicyFailed")
+
+    assert ("FAILED", "retry", "FixedBackoff", "give up") == (
+        hand.state("a"),
+        told.question,
+        told.policy,
+        told.fallback,
+    )
+    assert "ZeroDivisionError: in retry_if_result" == told.error

@@ -1,0 +1,38 @@
+"""Jobs that lie ahead at a worker that still runs another: what becomes of them when something ends early."""
+
+import pytest
+
+from scheduler._errors import PoolBroken, WorkerDied
+
+
+@pytest.fixture
+def worker(by_hand, group):
+    """A worker that runs a job and holds another one ahead, which has a second to settle."""
+    hand = by_hand(group("cpu", announces=True, prefetch=4))
+    (slot,) = hand.pool("cpu-1").all_slots
+    hand.tell("ready", slot, "cpu-1/1")
+    hand.submit("runs")
+    hand.submit("ahead", deadline=1.0)
+    hand.core.fill(slot, 2, hand.now)
+    hand.take()
+    return hand, slot
+
+
+def test_a_worker_that_begins_what_has_expired_meanwhile_is_told_to_stop(worker):
+    """Its slot would be lost for as long as a call runs that nobody waits for."""
+    hand, slot = worker
+    hand.advance(1.0)
+    hand.core.outcome(slot, None, None, 0.5, hand.now)
+    stops = list(hand.core.left.stops)
+    hand.take()
+
+    assert ("EXPIRED", [(slot, 1)], "expired") == (hand.state("ahead"), stops, slot.interrupted)
+
+
+def test_what_lay_ahead_in_a_group_that_can_run_nothing_any_more_fails(worker):
+    """It would wait for ever in a line that nobody serves."""
+    hand, slot = worker
+    hand.tell("pool_failed", hand.pool("cpu-1"), OSError("gone"), "workers die")
+    hand.tell("lost", slot, WorkerDied("killed"), [hand.jobs["ahead"]])
+
+    assert ("FAILED", PoolBroken) == (hand.state("ahead"), type(hand.jobs["ahead"].outcome))
