@@ -28,12 +28,14 @@ SUITE = (
 )
 #: What is shown only to those that survive all the rest: real threads decide a little differently each time.
 LAST = "tests/threads"
+#: Seconds up to which a test comes first, if it is near; what runs at import, by all tests, is shown to such alone.
+BRIEF = 0.1
 #: Files of tests that are left out because they take minutes.
 LONG = ("tests/threads/test_crash_matrix.py",)
 #: How many files of tests are shown at once, before all others.
 FIRST = 4
 #: Seconds beyond which a test is left out, unless it is a model: with few examples these are quick enough.
-QUICK = 0.5
+QUICK = 0.25
 MODELS = "tests/model"
 #: A change in one of these may change what any test runs.
 SHARED = ("scheduler/**/*.py", "policies/*.py", "pools/*.py", "tests/**/conftest.py", "tests/storm/*.py")
@@ -95,30 +97,27 @@ class Suite:
         """Return the tests that run the mutant's statement, in rounds that are collected one after the other.
 
         First come the files that are most about this statement, then all the rest, cheapest first, then real
-        threads. What runs at import is shown to all tests.
+        threads. What runs at import is shown to all brief tests.
         """
         lines = self.lines.get(mutant.file, {})
         first, last = min(mutant.span), max(mutant.span)
         chosen = {test for line in range(first, last + 1) for test in lines.get(str(line), ())}
         if "" in chosen:
-            near = {test for found in lines.values() for test in found} - {""}
-            chosen = set(self.seconds)
+            chosen = {test for test, taken in self.seconds.items() if taken <= BRIEF}
+            near = {test for found in lines.values() for test in found} & chosen
         else:
             near = chosen
         closest = self._closest(near)
         threads = {test for test in chosen if test.startswith(LAST)}
-        parts = [
-            [test for test in near - threads if _file(test) in closest],
-            [test for test in chosen - threads if test not in near or _file(test) not in closest],
-            threads,
-        ]
+        parts = [closest, chosen - closest - threads, threads]
         return [sorted(part, key=lambda test: (self.seconds[test], test)) for part in parts if part]
 
     def _closest(self, tests: set[str]) -> set[str]:
-        """Return the files of which the largest parts are among these tests."""
+        """Return the brief tests of those files of which the largest parts are among these tests."""
         among, of_all = Counter(map(_file, tests)), Counter(map(_file, self.seconds))
         files = [file for file in among if not file.startswith(LAST)]
-        return set(sorted(files, key=lambda file: (-among[file] / of_all[file], -among[file], file))[:FIRST])
+        files = sorted(files, key=lambda file: (-among[file] / of_all[file], -among[file], file))[:FIRST]
+        return {test for test in tests if _file(test) in files and self.seconds[test] <= BRIEF}
 
     def add(self, part: dict) -> None:
         """Take in what was measured of one file of tests."""

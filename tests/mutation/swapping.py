@@ -15,7 +15,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 import pytest
-from trial import GRACE, MEMORY, OPTIONS, PATIENCE, each_in_child, limit_of, module_of, prepare
+from trial import MEMORY, OPTIONS, bound, each_in_child, in_child, limit_of, module_of, prepare
 
 #: What is done with an answer (pytest's status and the last test that began, or None) and what was printed.
 Take = Callable[[tuple[int, str] | None, str], object]
@@ -67,6 +67,11 @@ class Stage:
 
     def pytest_runtestloop(self, session):
         self._items = {item.nodeid: item for item in session.items}
+        halves = [list(self._items)[start :: self._jobs] for start in range(self._jobs)]
+        for failing in in_child(self._jobs, self._control, halves):
+            for test in failing:
+                print(f"fails without a mutant, and is left out: {test}", flush=True)
+                del self._items[test]
         for answer, said in each_in_child(
             self._jobs, self._judge, self._given, lambda given: limit_of(given[-1])
         ):
@@ -76,15 +81,25 @@ class Stage:
     def pytest_runtest_logreport(self, report):
         self._failed |= report.failed
 
+    def _control(self, tests: list[str]) -> list[str]:
+        """Run tests without a mutant; return those that fail."""
+        failing = []
+        for test in tests:
+            self._failed = False
+            self._items[test].config.hook.pytest_runtest_protocol(item=self._items[test], nextitem=None)
+            failing += [test] * self._failed
+        return failing
+
     def _judge(self, given: Given) -> tuple[int, str]:
         path, code, where, rounds = given
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         _swap(path, code, where)
-        chosen = [(test, seconds) for part in rounds for test, seconds in part.items()]
+        chosen = [(test, seconds) for part in rounds for test, seconds in part.items() if test in self._items]
         items = [self._items[test] for test, _ in chosen]
+        test = ""
         for (test, seconds), item, after in zip(chosen, items, [*items[1:], None], strict=True):
             print(test, flush=True)
-            item.add_marker(pytest.mark.timeout(GRACE + PATIENCE * seconds, method="thread"), append=False)
+            bound(item, seconds)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
             if self._failed:
                 return 1, test

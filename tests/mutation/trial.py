@@ -31,7 +31,8 @@ OPTIONS += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarn
 BROKEN = 97
 #: Bytes of address space of a process.
 MEMORY = 2 * 2**30
-#: A test is ended after so many times its own seconds, and so many seconds more.
+#: A test is ended after so many times its own seconds and so many more, of processor time; of the wall clock, which
+#: is shared with others, after ten times as much.
 PATIENCE, GRACE = 20.0, 5.0
 
 A = TypeVar("A")
@@ -47,6 +48,13 @@ class Verdict:
     tests: int
 
 
+def bound(item: pytest.Item, seconds: float) -> None:
+    """Have a test end the process when it takes much longer than ever."""
+    limit = GRACE + PATIENCE * seconds
+    item.add_marker(pytest.mark.timeout(10 * limit, method="thread"), append=False)
+    signal.setitimer(signal.ITIMER_PROF, limit)  # the signal ends the process
+
+
 class _Order:
     """Runs the chosen tests in the given order, each within its time; remembers the first that fails."""
 
@@ -59,12 +67,12 @@ class _Order:
             (item for item in items if item.nodeid in self._places),
             key=lambda item: self._places[item.nodeid],
         )
-        for item in items:
-            limit = GRACE + PATIENCE * self._chosen[item.nodeid]
-            item.add_marker(pytest.mark.timeout(limit, method="thread"), append=False)
 
-    def pytest_runtest_logstart(self, nodeid):
-        self._note(nodeid)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item):
+        self._note(item.nodeid)
+        bound(item, self._chosen[item.nodeid])
+        return (yield)
 
 
 def module_of(path: Path) -> str:
@@ -104,6 +112,7 @@ def prepare() -> None:
         "mutation", phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate)
     )
     hypothesis.settings.load_profile("mutation")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from scheduler._core.states import PoolState
 from scheduler._errors import PoolBroken, WorkerDied
 
 
@@ -27,6 +28,35 @@ def test_a_worker_that_begins_what_has_expired_meanwhile_is_told_to_stop(worker)
     hand.take()
 
     assert ("EXPIRED", [(slot, 1)], "expired") == (hand.state("ahead"), stops, slot.interrupted)
+
+
+def test_a_pool_that_is_cordoned_gives_back_what_its_workers_have_not_begun(worker):
+    """Who cordons a pool wants it to take nothing more; what lies ahead has not been taken yet."""
+    hand, slot = worker
+    hand.core.cordon(hand.pool("cpu-1"), hand.now)
+    recalls = list(hand.core.left.recalls)
+    hand.take()
+
+    assert [slot] == recalls
+
+
+def test_a_pool_in_quarantine_gives_back_what_its_workers_have_not_begun(by_hand, group):
+    """It lies behind a call that may never return."""
+    hand = by_hand(group("cpu", announces=True, prefetch=4, stuck_after=2.0))
+    (slot,) = hand.pool("cpu-1").all_slots
+    hand.tell("ready", slot, "cpu-1/1")
+    hand.submit("hangs", run_timeout=1.0)
+    hand.submit("ahead")
+    hand.core.fill(slot, 2, hand.now)
+    hand.advance(1.0)
+    recalls = []
+    while hand.pool("cpu-1").state is not PoolState.QUARANTINED:
+        hand.now = hand.core.next_deadline()
+        hand.core.advance(hand.now)
+        recalls = list(hand.core.left.recalls)
+        hand.take()
+
+    assert [slot] == recalls
 
 
 def test_what_lay_ahead_in_a_group_that_can_run_nothing_any_more_fails(worker):

@@ -620,6 +620,20 @@ def test_torn_accounts_are_made_anew_from_where_jobs_are(fair, group):
     assert "b1" == hand.names[-1]
 
 
+def test_what_runs_is_charged_after_an_interrupt_as_before(fair, group):
+    """Another guess for it would shift the tenant against those that were charged meanwhile."""
+    hand = fair(group("io", slots=2))
+    for name in ("a1", "a2"):
+        hand.submit(name, tenant="a")
+    hand.now += 9.0
+    hand.finish("a2")  # from now on a job of this tenant is taken to last longer
+    before = had(hand, "a")
+    hand.core.mend()
+    hand.take()
+
+    assert (9.0, UNKNOWN) == before == had(hand, "a")
+
+
 # What others ask a line
 
 
