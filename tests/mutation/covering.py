@@ -16,27 +16,22 @@ import pytest
 from mutants import ROOMS, ROOT, Mutant
 from trial import BUILD, OPTIONS, in_child
 
-#: What each mutant is shown, cheapest test first. Left out are stress, interleavings, the soak, the contract of
-#: pools, what reads text (tests/prose and house), and most of the storm.
+#: What mutants are shown. Left out is all that needs real threads or processes by design (tests/threads, stress,
+#: interleavings, the soak, the contract of pools), what reads text (prose, house), and most of the storm.
 SUITE = (
     "tests/unit",
     "tests/model",
     "tests/contract/test_policies.py",
     "tests/simulation",
     "tests/mutation/seeds.py",
-    "tests/threads",
 )
-#: What is shown only to those that survive all the rest: real threads decide a little differently each time.
-LAST = "tests/threads"
-#: Seconds up to which a test comes first, if it is near; what runs at import, by all tests, is shown to such alone.
-BRIEF = 0.1
-#: Files of tests that are left out because they take minutes.
-LONG = ("tests/threads/test_crash_matrix.py",)
 #: How many files of tests are shown at once, before all others.
 FIRST = 4
 #: Seconds beyond which a test is left out, unless it is a model: with few examples these are quick enough.
 QUICK = 0.25
 MODELS = "tests/model"
+#: Seconds up to which a test comes first, if it is near; what runs at import, by all tests, is shown to such alone.
+BRIEF = 0.1
 #: A change in one of these may change what any test runs.
 SHARED = ("scheduler/**/*.py", "policies/*.py", "pools/*.py", "tests/**/conftest.py", "tests/storm/*.py")
 
@@ -60,10 +55,9 @@ class _Timed:
     def pytest_runtest_protocol(self, item):
         if self._tracer:
             self._tracer.switch_context(item.nodeid)
-        clock = time.monotonic if item.nodeid.startswith(LAST) else time.process_time
-        began = clock()
+        began = time.process_time()
         answer = yield
-        self.seconds[item.nodeid] = clock() - began
+        self.seconds[item.nodeid] = time.process_time() - began
         if self._tracer:
             self._tracer.switch_context("")
         return answer
@@ -96,8 +90,8 @@ class Suite:
     def rounds(self, mutant: Mutant) -> list[list[str]]:
         """Return the tests that run the mutant's statement, in rounds that are collected one after the other.
 
-        First come the files that are most about this statement, then all the rest, cheapest first, then real
-        threads. What runs at import is shown to all brief tests.
+        First come brief tests of the files that are most about this statement, then all the rest, cheapest first.
+        What runs at import is shown to all brief tests.
         """
         lines = self.lines.get(mutant.file, {})
         first, last = min(mutant.span), max(mutant.span)
@@ -108,15 +102,13 @@ class Suite:
         else:
             near = chosen
         closest = self._closest(near)
-        threads = {test for test in chosen if test.startswith(LAST)}
-        parts = [closest, chosen - closest - threads, threads]
+        parts = [closest, chosen - closest]
         return [sorted(part, key=lambda test: (self.seconds[test], test)) for part in parts if part]
 
     def _closest(self, tests: set[str]) -> set[str]:
         """Return the brief tests of those files of which the largest parts are among these tests."""
         among, of_all = Counter(map(_file, tests)), Counter(map(_file, self.seconds))
-        files = [file for file in among if not file.startswith(LAST)]
-        files = sorted(files, key=lambda file: (-among[file] / of_all[file], -among[file], file))[:FIRST]
+        files = sorted(among, key=lambda file: (-among[file] / of_all[file], -among[file], file))[:FIRST]
         return {test for test in tests if _file(test) in files and self.seconds[test] <= BRIEF}
 
     def add(self, part: dict) -> None:
@@ -156,8 +148,7 @@ def _hash(*paths: Path, salt: str = "") -> str:
 
 def _files() -> list[str]:
     found = [sorted((ROOT / place).glob("test_*.py")) or [ROOT / place] for place in SUITE]
-    files = [path.relative_to(ROOT).as_posix() for paths in found for path in paths]
-    return [file for file in files if file not in LONG]
+    return [path.relative_to(ROOT).as_posix() for paths in found for path in paths]
 
 
 def _measure(file: str) -> dict:
@@ -170,9 +161,9 @@ def _measure(file: str) -> dict:
 def _time(file: str) -> dict[str, float]:
     timed = _Timed()
     pytest.main([*OPTIONS, file], plugins=[timed])
-    if timed.failed and not file.startswith(LAST):
+    if timed.failed:
         raise SystemExit(f"these fail without a mutant: {timed.failed}")
-    return {test: taken for test, taken in timed.seconds.items() if test not in timed.failed}
+    return timed.seconds
 
 
 def _cover(given: tuple[str, list[str]]) -> dict[str, dict[str, list[str]]]:

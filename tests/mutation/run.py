@@ -132,8 +132,7 @@ def tell(done: list[tuple[Mutant, Verdict]], known: set[str]) -> int:
     if rest:
         print("  " + _score("without the accepted", rest))
     timed = sum(verdict.by.startswith("time or memory") for _, verdict in done)
-    threads = sum(verdict.by.startswith(covering.LAST) for _, verdict in done)
-    print(f"\nOf them {timed} by the limits of time or memory, and {threads} on real threads alone.")
+    print(f"\nOf them {timed} by the limits of time or memory.")
     return 1 if new else 0
 
 

@@ -74,6 +74,10 @@ def let_both_of_a_key_start(hand):
     job.line.push(job)
 
 
+def wait_behind_a_stranger(hand):
+    hand.jobs["keyed"].more().behind = hand.jobs["waits"]
+
+
 def miscount_the_limit(hand):
     (record,) = [record for record in hand.core.lots.records() if record.held]
     record.held += 1
@@ -102,6 +106,7 @@ CASES = [
     ({}, change("later", BACKING_OFF), "I1: job 5 has a timer of"),
     ({}, arm_for_settled, "I1: settled job 1 has an armed timer"),
     ({}, forget_the_key, "I1: a key has forgotten who is alive"),
+    ({}, wait_behind_a_stranger, "I1: job 3 waits behind one that is not before it"),
     ({}, let_both_of_a_key_start, "I1: two jobs of key 'k' may run at once"),
     ({}, free_what_runs, "I3: io-1/1 is free and runs job 2"),
     ({}, count_one_down, "I3: io-1 counts 1 slots down, has 0"),
