@@ -11,6 +11,7 @@ from scheduler._core.core import TIMERS_PER_TURN, Core
 from scheduler._core.deadlock import is_stuck
 from scheduler._core.invariants import InvariantBroken, check
 from scheduler._core.job import Job, JobOptions
+from scheduler._core.limits import Limit
 from scheduler._core.states import PoolState
 from scheduler._core.timers import TimerKind
 from scheduler._errors import (
@@ -315,6 +316,19 @@ def test_a_slot_that_waits_for_a_job_that_runs_elsewhere_is_no_deadlock(by_hand,
 
     hand.calls["slow", 1].waits_for = hand.jobs["inner"]
     assert is_stuck(hand.jobs["inner"], hand.core.queue, hand.core.timers)
+
+
+def test_a_job_that_waits_for_one_behind_its_own_limit_is_stuck(by_hand, group):
+    """A free slot is no help where the limit is held by who waits."""
+    hand = by_hand(group("io", slots=3), limits=[Limit(tenant="a", concurrency=1)])
+    hand.submit("outer", tenant="a")
+    hand.submit("other")
+    hand.submit("inner", tenant="a")
+    seen = [is_stuck(hand.jobs["inner"], hand.core.queue, hand.core.timers)]
+    hand.calls["outer", 1].waits_for = hand.jobs["inner"]
+    seen.append(is_stuck(hand.jobs["inner"], hand.core.queue, hand.core.timers))
+
+    assert [False, True] == seen
 
 
 def test_a_job_that_waits_for_itself_is_stuck(by_hand, group):
