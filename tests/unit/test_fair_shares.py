@@ -51,6 +51,20 @@ def test_tenants_take_turns(fair):
     assert ["a1", "b1", "a2", "b2", "a3"] == hand.names
 
 
+def test_who_comes_late_begins_where_those_are_who_wait(fair):
+    """Where who was served last stands is behind them: a newcomer would be first however little is left for others."""
+    hand = fair()
+    for name in ("a1", "b1", "a2"):
+        hand.submit(name, tenant=name[0])
+    hand.now += 9.0
+    hand.finish("a1")
+    hand.submit("c1", tenant="c")
+    hand.finish("b1")
+    hand.finish("a2")
+
+    assert ["a1", "b1", "a2", "c1"] == hand.names
+
+
 def test_jobs_without_a_tenant_are_a_tenant_too(fair):
     """Whoever names no tenant must neither be favoured nor forgotten."""
     hand = fair()
