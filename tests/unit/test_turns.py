@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from policies import Block, FixedBackoff, LeastLoaded, StrictPriority
+from policies import Block, CallerRuns, FixedBackoff, LeastLoaded, StrictPriority
 from scheduler._core.capacity import JOBS_PER_TURN
 from scheduler._core.core import TIMERS_PER_TURN, Core
 from scheduler._core.deadlock import is_stuck
@@ -275,6 +275,16 @@ def test_an_abandoned_job_settles_and_its_slot_stays_busy(by_hand):
         hand.pool("io-1").in_use,
         hand.pool("io-1").all_slots[0].overdue,
     )
+
+
+def test_an_abandoned_attempt_ends_with_the_error_of_who_gave_it_up(by_hand):
+    """The report of a stop names every attempt that it cut off, and why."""
+    hand, error = by_hand(), JobInterrupted("left behind")
+    hand.submit("a")
+    hand.tell("abandon", hand.calls["a", 1], error)
+    (attempt,) = hand.jobs["a"].extra.attempts()
+
+    assert error is attempt.error
 
 
 def test_abandoning_twice_settles_once(by_hand):
@@ -727,6 +737,29 @@ def test_mending_a_whole_core_changes_nothing(by_hand, group):
     hand.core.mend(None)
 
     assert before == (hand.statistics(), list(hand.core.queue), list(hand.core.gate.door))
+
+
+def test_a_core_that_nobody_watches_makes_no_events(group):
+    """They would cost as much as the turn itself."""
+    core = a_core(group("io"))
+    core.add_pool(core.make_pool(core.pools.groups["io"], 0.0), 0.0)
+    core.pool_up(core.pools.find("io-1"), 0.0)
+
+    assert [] == core.left.events
+
+
+def test_a_job_that_its_caller_lost_is_counted_where_it_runs_now(by_hand):
+    """Its submitter is still busy with an attempt that nobody waits for."""
+    hand = by_hand(capacity=1, admission=CallerRuns())
+    hand.submit("runs")
+    hand.submit("waits")
+    hand.submit("a", run_timeout=1.0, retry=FixedBackoff(delay=1.0, retry_on=(RunTimeout,)))
+    hand.advance(1.0)
+    for name in ("runs", "waits"):
+        hand.finish(name)
+    hand.advance(1.0)
+
+    assert ("RUNNING", ["a"]) == (hand.state("a"), [job.options.name for job in hand.core.running()])
 
 
 # The checks can fail
