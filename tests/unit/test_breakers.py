@@ -10,8 +10,8 @@ from policies import CircuitBreaker, ExponentialBackoff, Failure, FixedBackoff, 
 from pools import InlinePool, ThreadPool
 from scheduler import BreakerOpen, PoolGroup, RunTimeout, Scheduler, VirtualClock
 from scheduler._core.breakers import BreakerRecord, Phase
-from scheduler._core.job import JobOptions
 from scheduler._core.invariants import check
+from scheduler._core.job import JobOptions
 from scheduler._core.limits import Limit
 from scheduler.simulation import Simulator
 
