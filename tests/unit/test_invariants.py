@@ -97,6 +97,12 @@ def miscount_the_tenant(hand):
     next(share for share in hand.core.shares if share.tenant == "a").running += 1
 
 
+def misplace_the_tenant(hand):
+    hand.core.queue.worst()  # from now on tenants are ranked
+    check(hand.core)
+    next(share for share in hand.core.shares if share.rank is not None).waiting += 1
+
+
 def begin_to_work_again(hand):
     hand.core.paused = False
 
@@ -120,6 +126,7 @@ CASES = [
     ({}, shrink_the_queue, "I11: 2 jobs exceed capacity -1"),
     ({"limits": [Limit(tenant="a", concurrency=9)]}, miscount_the_limit, "I16: tenant 'a' counts 2 holders and has 1"),
     ({"limits": [Limit(tenant="a", concurrency=9)]}, tighten_the_limit, "I16: 1 hold the limit of tenant 'a'"),
+    ({"ordering": FairShare()}, misplace_the_tenant, "I8: tenant None has 1 waiting and is ranked by 2"),
     ({"ordering": FairShare()}, miscount_the_tenant, "I8: tenant 'a' has (0, 0, 1) and the account says (0, 1, 1)"),
 ]  # fmt: skip
 
