@@ -240,11 +240,13 @@ def test_a_token_that_comes_while_scaling_rests_wakes_it(by_hand, group, says):
 def test_a_job_without_room_at_its_second_limit_takes_nothing_from_its_first(by_hand, group):
     """A tenant whose limit counts jobs that never started is slowed down for good."""
     limits = [Limit(tenant="a", concurrency=1), Limit(tag="x", concurrency=1)]
-    hand = by_hand(group("io", slots=3, tags=frozenset({"x"})), limits=limits)
-    hand.tell("pause")
+    hand = by_hand(group("io", slots=2, tags=frozenset({"x"})), limits=limits)
+    for name in ("first", "second"):
+        hand.submit(name)
     hand.submit("b1", tenant="b", tags={"x"})
     hand.submit("a1", tenant="a", tags={"x"})
-    hand.tell("resume")
+    hand.finish("first")
+    hand.finish("second")
     hand.submit("a2", tenant="a")
 
-    assert ["b1", "a2"] == hand.names
+    assert ["first", "second", "b1", "a2"] == hand.names
