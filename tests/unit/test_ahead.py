@@ -30,6 +30,18 @@ def test_a_worker_that_begins_what_has_expired_meanwhile_is_told_to_stop(worker)
     assert ("EXPIRED", [(slot, 1)], "expired") == (hand.state("ahead"), stops, slot.interrupted)
 
 
+def test_something_urgent_that_becomes_due_goes_before_what_lies_ahead(worker):
+    """A delay says when a job may start, and not that everybody who came meanwhile goes first."""
+    hand, slot = worker
+    hand.submit("urgent", priority=0, delay=0.5)
+    hand.now = 0.5
+    hand.core.advance(hand.now)
+    recalls = list(hand.core.left.recalls)
+    hand.take()
+
+    assert [slot] == recalls
+
+
 def test_a_pool_that_is_cordoned_gives_back_what_its_workers_have_not_begun(worker):
     """Who cordons a pool wants it to take nothing more; what lies ahead has not been taken yet."""
     hand, slot = worker
