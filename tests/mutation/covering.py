@@ -87,15 +87,21 @@ class Suite:
         """Return the files of tests in which any are quick."""
         return list(dict.fromkeys(map(_file, self.seconds)))
 
+    def at_import(self, mutant: Mutant) -> bool:
+        """Whether the mutant's statement runs when its file is imported."""
+        return "" in self._tests_of(mutant)
+
+    def _tests_of(self, mutant: Mutant) -> set[str]:
+        lines, span = self.lines.get(mutant.file, {}), range(min(mutant.span), max(mutant.span) + 1)
+        return {test for line in span for test in lines.get(str(line), ())}
+
     def rounds(self, mutant: Mutant) -> list[list[str]]:
         """Return the tests that run the mutant's statement, in rounds that are collected one after the other.
 
         First come brief tests of the files that are most about this statement, then all the rest, cheapest first.
         What runs at import is shown to all brief tests.
         """
-        lines = self.lines.get(mutant.file, {})
-        first, last = min(mutant.span), max(mutant.span)
-        chosen = {test for line in range(first, last + 1) for test in lines.get(str(line), ())}
+        lines, chosen = self.lines.get(mutant.file, {}), self._tests_of(mutant)
         if "" in chosen:
             chosen = {test for test, taken in self.seconds.items() if taken <= BRIEF}
             near = {test for found in lines.values() for test in found} & chosen

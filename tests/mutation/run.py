@@ -65,7 +65,7 @@ def verdicts(trials: list[Trial], suite: covering.Suite, jobs: int, take: Take) 
         code = swapping.changed(path, mutant.where, source)
         if not rounds:
             take(mutant, Verdict(False, "no test runs it", 0))
-        elif code is None:
+        elif code is None or suite.at_import(mutant):
             imported.append((mutant, (path, source, rounds)))
         else:
             swapped.append((mutant, (path, code, mutant.where, rounds)))

@@ -24,7 +24,10 @@ Given = tuple[Path, CodeType, str, list[dict[str, float]]]
 
 
 def changed(path: Path, where: str, source: str) -> CodeType | None:
-    """Return the code of the function that a mutant changes; None if what it changes is done at import."""
+    """Return the code of the function that a mutant changes.
+
+    None if what it changes is done at import, or lies in a function that another one makes, maybe at import.
+    """
     before = _code(_compiled(path, path.read_text(encoding="utf-8")), where.split("."))
     after = _code(compile(source, str(path), "exec", dont_inherit=True), where.split("."))
     return None if before is None or after is None or before == after else after
@@ -36,14 +39,14 @@ def _compiled(path: Path, source: str) -> CodeType:
 
 
 def _code(code: CodeType, names: list[str]) -> CodeType | None:
-    """Return the code of the outermost function on a way of names, if there is one of that name only."""
-    for name in names:
+    """Return the code of the function at the end of a way of names through classes, if each name is there once."""
+    for place, name in enumerate(names):
         found = [each for each in code.co_consts if isinstance(each, CodeType) and each.co_name == name]
         if len(found) != 1:
             return None
         code = found[0]
         if "__qualname__" not in code.co_names:  # no class
-            return code
+            return code if place == len(names) - 1 else None
     return None
 
 
