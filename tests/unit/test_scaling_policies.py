@@ -78,3 +78,11 @@ def test_what_waits_is_worked_off_beside_the_load():
     )
 
     assert without < with_it
+
+
+def test_advice_keeps_the_reason_and_the_formula_that_it_is_given():
+    """A policy of one's own says why in its own words, whichever way it goes."""
+    load = busy_with(8)
+    told = [load.add(2, "why", "how"), load.toward(5, "why", "how")]
+
+    assert [(5, "why", "how")] * 2 == [(advice.pools, advice.reason, advice.formula) for advice in told]
