@@ -2,14 +2,15 @@
 
 import pytest
 
+from policies import Aging, StrictPriority
 from scheduler._core.states import PoolState
 from scheduler._errors import PoolBroken, WorkerDied
 
 
-@pytest.fixture
-def worker(by_hand, group):
+@pytest.fixture(params=[StrictPriority(), Aging(seconds_per_level=1000.0)], ids=["levels", "keys"])
+def worker(request, by_hand, group):
     """A worker that runs a job and holds another one ahead, which has a second to settle."""
-    hand = by_hand(group("cpu", announces=True, prefetch=4))
+    hand = by_hand(group("cpu", announces=True, prefetch=4), ordering=request.param)
     (slot,) = hand.pool("cpu-1").all_slots
     hand.tell("ready", slot, "cpu-1/1")
     hand.submit("runs")
