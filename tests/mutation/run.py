@@ -41,11 +41,12 @@ def sample(mutants: int, seed: int, only: str, *, ids: set[str] | None = None) -
     }
     counts = {str(path): len(those) for path, those in found.items()}
     drawn: list[Trial] = []
-    for path, part in shares(counts, mutants or sum(counts.values())).items():
-        drawn += _first_real(in_order(found[Path(path)], seed), part)
     if ids is not None:
         named = [mutant for those in found.values() for mutant in those if mutant.id in ids]
         drawn = [(mutant, source) for mutant in named if (source := mutated(mutant)) is not None]
+        return drawn, sum(counts.values())
+    for path, part in shares(counts, mutants or sum(counts.values())).items():
+        drawn += _first_real(in_order(found[Path(path)], seed), part)
     return drawn, sum(counts.values())
 
 

@@ -69,7 +69,8 @@ class Stage:
         self._failed = False
 
     def pytest_runtestloop(self, session):
-        self._items = {item.nodeid: item for item in session.items}
+        wanted = {test for *_, rounds in self._given for chosen in rounds for test in chosen}
+        self._items = {item.nodeid: item for item in session.items if item.nodeid in wanted}
         halves = [list(self._items)[start :: self._jobs] for start in range(self._jobs)]
         for failing in in_child(self._jobs, self._control, halves):
             for test in failing:
