@@ -8,17 +8,20 @@ SEEDS ?=
 JOBS ?= 2
 FIRST_SEED ?= 1
 MINUTES ?= 10
+MUTANTS ?= 300
+ONLY ?= *
 
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_READY := $(VENV)/.demo-ready
+MUTATION_READY := $(VENV)/.mutation-ready
 READY := $(VENV)/.ready
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test lint format types contracts unit docs bench stress storm interleave soak conformance others everywhere wheel-check clean
+.PHONY: help venv demo test lint format types contracts unit docs bench stress storm interleave soak mutation conformance others everywhere wheel-check clean
 
 help: ## List these commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -70,6 +73,9 @@ interleave: $(READY) ## Many schedules of each race, line by line: make interlea
 soak: $(READY) ## Everything for real under faults, judged from outside: make soak [MINUTES=10] [ARGS="--seed 1"].
 	$(BIN)/python tests/soak/run.py --minutes $(MINUTES) $(ARGS)
 
+mutation: $(MUTATION_READY) ## Small changes that tests must catch: make mutation [MUTANTS=300, 0 for all] [SEED=1] [ONLY='*/gate.py'].
+	$(BIN)/python tests/mutation/run.py --mutants $(MUTANTS) --seed $(or $(SEED),1) --only '$(ONLY)' --jobs $(JOBS) $(ARGS)
+
 conformance: $(READY) ## CPython's own Executor tests, on every interpreter here that has them.
 	$(BIN)/python .ci/each_python.py tests/conformance/run.py $(ARGS)
 
@@ -103,4 +109,8 @@ $(DEMO_READY): pyproject.toml
 $(READY): $(DEMO_READY)
 	@echo "Installing the development tools ..."
 	@$(BIN)/python -m pip install -qq --editable ".[all]" --group dev
+	@touch $@
+
+$(MUTATION_READY): $(READY)
+	@$(BIN)/python -m pip install -qq --group mutation
 	@touch $@

@@ -21,6 +21,7 @@ KINDS_OF_PROOF = {
     "benchmarks",
     "conformance",
     "soak",
+    "mutation",
 }
 
 

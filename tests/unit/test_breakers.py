@@ -11,6 +11,7 @@ from pools import InlinePool, ThreadPool
 from scheduler import BreakerOpen, PoolGroup, RunTimeout, Scheduler, VirtualClock
 from scheduler._core.breakers import BreakerRecord, Phase
 from scheduler._core.invariants import check
+from scheduler._core.job import JobOptions
 from scheduler._core.limits import Limit
 from scheduler.simulation import Simulator
 
@@ -497,3 +498,11 @@ def test_a_breaker_beside_a_limit_holds_whoever_either_holds():
     check(simulator.core)
 
     assert [11.0, 12.0, 13.0] == [job.started_at for job in jobs]
+
+
+def test_a_breaker_of_a_group_is_on_the_way_of_jobs_that_name_no_tag(by_hand, group):
+    """Most jobs name none, and the group they go to is down all the same."""
+    hand = by_hand(group("io"), breakers=[a_breaker(tag=None, group="io")])
+    line = hand.core.line_for(JobOptions(), coroutine=False)
+
+    assert ["group 'io'"] == [record.whose.removeprefix("breaker of ") for record in line.limits]

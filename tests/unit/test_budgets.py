@@ -152,7 +152,9 @@ def test_an_empty_budget_fails_a_job_with_its_own_last_error(by_hand):
     assert "retry budget 'api' is empty: 0 retries in the last 10 s, beside 1 first attempts" in str(
         error.__cause__
     )
-    assert [(1, "budget 'api'")] == [(event.attempt, event.by) for event in hand.told("RetryRefused")]
+    assert [(hand.jobs["a"].id, 1, "budget 'api'")] == [
+        (event.job_id, event.attempt, event.by) for event in hand.told("RetryRefused")
+    ]
 
 
 def test_an_error_that_is_raised_again_and_again_does_not_grow(by_hand):

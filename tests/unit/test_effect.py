@@ -46,6 +46,11 @@ def test_twice_the_throughput_for_twice_the_slots_helped():
     assert verdict(800) is True
 
 
+def test_jobs_that_took_no_time_at_all_are_judged_too():
+    """A clock may stand still between two readings, and dividing by that would end the turn."""
+    assert verdict(800, run_time=0.0) is True
+
+
 def test_the_same_throughput_for_twice_the_slots_did_not_help():
     """Work that holds the interpreter's lock looks like this."""
     assert verdict(400) is False

@@ -51,6 +51,20 @@ def test_tenants_take_turns(fair):
     assert ["a1", "b1", "a2", "b2", "a3"] == hand.names
 
 
+def test_who_comes_late_begins_where_those_are_who_wait(fair):
+    """Where who was served last stands is behind them: a newcomer would be first however little is left for others."""
+    hand = fair()
+    for name in ("a1", "b1", "a2"):
+        hand.submit(name, tenant=name[0])
+    hand.now += 9.0
+    hand.finish("a1")
+    hand.submit("c1", tenant="c")
+    hand.finish("b1")
+    hand.finish("a2")
+
+    assert ["a1", "b1", "a2", "c1"] == hand.names
+
+
 def test_jobs_without_a_tenant_are_a_tenant_too(fair):
     """Whoever names no tenant must neither be favoured nor forgotten."""
     hand = fair()
@@ -618,6 +632,20 @@ def test_torn_accounts_are_made_anew_from_where_jobs_are(fair, group):
     assert [2, 3] == [len(shares.charges), account(hand, "a").alive]
     hand.finish("a2")
     assert "b1" == hand.names[-1]
+
+
+def test_what_runs_is_charged_after_an_interrupt_as_before(fair, group):
+    """Another guess for it would shift the tenant against those that were charged meanwhile."""
+    hand = fair(group("io", slots=2))
+    for name in ("a1", "a2"):
+        hand.submit(name, tenant="a")
+    hand.now += 9.0
+    hand.finish("a2")  # from now on a job of this tenant is taken to last longer
+    before = had(hand, "a")
+    hand.core.mend()
+    hand.take()
+
+    assert (9.0, UNKNOWN) == before == had(hand, "a")
 
 
 # What others ask a line

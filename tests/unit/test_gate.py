@@ -1,5 +1,7 @@
 """The gate: what becomes of a job that finds the front queue full."""
 
+import math
+
 import pytest
 
 from policies import Admission, Aging, Block, CallerRuns, FixedBackoff, Reject, ShedLowest
@@ -347,6 +349,51 @@ def test_an_admission_policy_that_fails_blocks_and_is_told(by_hand, policy):
         hand.policy_failures,
         len(hand.told("PolicyFailed")),
     )
+
+
+def test_who_wrote_the_admission_policy_is_told_what_it_raised_and_what_was_done_instead(by_hand):
+    """Somebody must mend it, from one line of a log."""
+    hand = full(by_hand, Raises())
+    hand.submit("late")
+    (told,) = hand.told("PolicyFailed")
+
+    assert ("admission", "Raises", "block until there is room") == (told.question, told.policy, told.fallback)
+    assert "ZeroDivisionError: no answer" == told.error
+
+
+def test_an_admission_policy_sees_the_queue_and_who_wants_in(by_hand):
+    """How full it is, is what most of them decide by."""
+
+    class Looks:
+        def admit(self, job, queue):
+            seen.append((job.priority, queue.held, queue.capacity, len(queue)))
+            return Admission.REJECT
+
+    seen = []
+    hand = full(by_hand, Looks())
+    with pytest.raises(QueueFull):
+        hand.submit("late", priority=7)
+
+    assert [(7, 2, 2, 2)] == seen
+
+
+@pytest.mark.parametrize(
+    ("policy", "options", "patience"),
+    [
+        (Block(), {}, (math.inf, "")),
+        (Block(timeout=3.0), {"deadline": 4.0, "queue_timeout": 5.0}, (3.0, "Block(timeout=)")),
+        (Block(timeout=3.0), {"deadline": 2.0}, (2.0, "deadline=")),
+        (Block(timeout=3.0), {"queue_timeout": 1.0}, (1.0, "queue_timeout=")),
+        (Raises(), {"queue_timeout": 1.0}, (1.0, "queue_timeout=")),
+        (Raises(), {}, (math.inf, "")),
+    ],
+)
+def test_who_stands_at_the_door_is_as_patient_as_the_shortest_limit(by_hand, policy, options, patience):
+    """A submitter that waits too long must learn which of three settings to change."""
+    hand = full(by_hand, policy)
+    hand.submit("late", **options)
+
+    assert patience == hand.core.gate.patience(hand.jobs["late"])
 
 
 def test_shedding_for_one_leaves_nobody_at_the_door_of_a_queue_with_room(by_hand):

@@ -208,3 +208,45 @@ def test_a_caller_that_runs_its_own_job_leaves_the_second_token_to_who_was_parke
 
     assert slot.pool_id == "caller"
     assert [jobs[2]] == [bound.job for bound in core.left.starts]
+
+
+def test_tokens_that_come_at_once_let_jobs_start_wherever_slots_are_free(by_hand, group):
+    """Looking at the groups of the first alone would leave the others beside a free slot."""
+    rates = [Limit(tenant=tenant, rate=1.0, burst=1) for tenant in "ab"]
+    hand = by_hand(group("io", slots=2), group("cpu", slots=2), limits=rates)
+    for number in (1, 2):
+        hand.submit(f"a{number}", tenant="a", groups=("io",))
+        hand.submit(f"b{number}", tenant="b", groups=("cpu",))
+    before = list(hand.names)
+    hand.advance(1.0)
+
+    assert (["a1", "b1"], ["a1", "b1", "a2", "b2"]) == (before, hand.names)
+
+
+def test_a_token_that_comes_while_scaling_rests_wakes_it(by_hand, group, says):
+    """The job that starts then may be the first of many."""
+    hand = by_hand(group("io", scaling=says(1), max_pools=2), limits=[Limit(tenant="a", rate=0.001, burst=1)])
+    hand.submit("first", tenant="a")
+    hand.finish("first")
+    hand.submit("second", tenant="a")
+    while hand.core.next_deadline() < 1000.0:
+        hand.advance(hand.core.next_deadline() - hand.now)
+    rested = hand.core.dozing
+    hand.advance(hand.core.next_deadline() - hand.now)
+
+    assert (["first", "second"], True, False) == (hand.names, rested, hand.core.dozing)
+
+
+def test_a_job_without_room_at_its_second_limit_takes_nothing_from_its_first(by_hand, group):
+    """A tenant whose limit counts jobs that never started is slowed down for good."""
+    limits = [Limit(tenant="a", concurrency=1), Limit(tag="x", concurrency=1)]
+    hand = by_hand(group("io", slots=2, tags=frozenset({"x"})), limits=limits)
+    for name in ("first", "second"):
+        hand.submit(name)
+    hand.submit("b1", tenant="b", tags={"x"})
+    hand.submit("a1", tenant="a", tags={"x"})
+    hand.finish("first")
+    hand.finish("second")
+    hand.submit("a2", tenant="a")
+
+    assert ["first", "second", "b1", "a2"] == hand.names

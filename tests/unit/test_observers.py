@@ -3,8 +3,10 @@
 import logging
 import threading
 
+import attrs
 import pytest
 
+from scheduler._core import events as event_kinds
 from scheduler._core.events import Event
 from scheduler._observers import Observers
 
@@ -182,3 +184,13 @@ def test_an_interrupt_in_an_observer_leaves_the_rest_to_be_handed_out():
     room.hand_out()
 
     assert [1.0, 2.0] == heard
+
+
+def test_every_field_of_an_event_is_given_by_name():
+    """A field that is added later must not shift those behind it in somebody's test."""
+    kinds = [kind for kind in vars(event_kinds).values() if isinstance(kind, type) and attrs.has(kind)]
+
+    assert len(kinds) > 20
+    assert [] == [
+        f"{kind.__name__}.{field.name}" for kind in kinds for field in attrs.fields(kind) if not field.kw_only
+    ]

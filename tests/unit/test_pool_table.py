@@ -74,6 +74,18 @@ def test_only_accepting_pools_count_as_free(io):
     assert [0, 2, 0, 2, 0] == seen
 
 
+def test_the_load_of_a_pool_is_the_share_of_its_slots_that_is_in_use(io):
+    """Routing policies compare pools by it; a number of jobs would make every large pool look busy."""
+    table = a_table(io)
+    pool = opened(table, io, 0.0)
+    loads = [pool.load]
+    while pool.free:
+        pool.free.pop()
+        loads.append(pool.load)
+
+    assert [0.0, 0.5, 1.0] == loads
+
+
 def test_a_move_that_the_table_lacks_is_refused(io):
     """A stopped pool that accepts again would lose its jobs."""
     table = a_table(io)

@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from policies import ExponentialBackoff, FixedBackoff
+from scheduler._core.retrier import REJECTED
 from scheduler._errors import JobInterrupted, RunTimeout
 
 
@@ -252,9 +253,11 @@ def test_seconds_of_another_number_type_lose_no_job(by_hand, answer):
     hand = by_hand()
     hand.submit("a", retry=Answers(answer))
     hand.finish("a", OSError())
-    hand.advance(1.5)
+    hand.advance(1.4)
+    before = hand.state("a")
+    hand.advance(0.2)
 
-    assert hand.state("a") in ("RUNNING", "FAILED")
+    assert ("BACKING_OFF", "RUNNING") == (before, hand.state("a"))
 
 
 def test_a_policy_that_raises_the_jobs_own_error_makes_no_circle(by_hand):
@@ -276,6 +279,16 @@ def test_a_cause_that_was_there_is_kept(by_hand):
     assert cause is hand.jobs["a"].outcome.__cause__
 
 
+def test_an_error_whose_causes_go_in_a_circle_ends_like_any_other(by_hand):
+    """Two errors that are raised from each other must not hang who looks for the first."""
+    hand, error, other = by_hand(), OSError("one"), KeyError("other")
+    error.__cause__, other.__cause__ = other, error
+    hand.submit("a", retry=Answers(ZeroDivisionError()))
+    hand.finish("a", error)
+
+    assert ("FAILED", error) == (hand.state("a"), other.__cause__)
+
+
 def test_an_error_whose_text_cannot_be_had_is_retried_like_any_other(by_hand):
     """An exception with a broken __str__ must not break who reports it."""
 
@@ -288,3 +301,20 @@ def test_an_error_whose_text_cannot_be_had_is_retried_like_any_other(by_hand):
     hand.finish("a", Unprintable())
 
     assert ["Unprintable (whose text cannot be had)"] == [event.error for event in hand.told("JobRetrying")]
+
+
+def test_a_judge_of_values_that_raised_is_told_and_nothing_is_tried_again(by_hand):
+    """The value may have been a success: running it once more could do the work twice."""
+    hand, rejected = by_hand(), RuntimeError("the value was rejected")
+    rejected.__cause__ = ZeroDivisionError("in retry_if_result")
+    hand.submit("a", retry=FixedBackoff(delay=1.0))
+    hand.finish("a", rejected, value=REJECTED)
+    (told,) = hand.told("PolicyFailed")
+
+    assert ("FAILED", "retry", "FixedBackoff", "give up") == (
+        hand.state("a"),
+        told.question,
+        told.policy,
+        told.fallback,
+    )
+    assert "ZeroDivisionError: in retry_if_result" == told.error

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from policies import ExponentialBackoff, Failure, FirstMatch, FixedBackoff, HonourRetryAfter, NoRetry
+from policies.retry import STORY_MAX
 
 NOW, LATER = "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:40 GMT"
 POLICY = HonourRetryAfter(FixedBackoff(delay=1.0))
@@ -163,6 +164,18 @@ def test_a_cause_is_asked_only_by_cause():
     by_cause = HonourRetryAfter(FixedBackoff(delay=1.0), by_cause=True)
 
     assert [1.0, 40.0] == [answer(wrapped), answer(wrapped, by_cause)]
+
+
+def test_a_story_without_an_end_is_read_only_so_far():
+    """An error that was raised again ten thousand times must not hold up the turn in which it is judged."""
+    last = error = Refused(retry_after=40)
+    for _ in range(STORY_MAX):
+        error, before = RuntimeError("again"), error
+        error.__cause__ = before
+    by_cause = HonourRetryAfter(FixedBackoff(delay=1.0), by_cause=True)
+
+    assert [1.0, 40.0] == [answer(each, by_cause) for each in (error, error.__cause__)]
+    assert 40.0 == answer(last, by_cause)
 
 
 def test_a_response_that_was_returned_and_rejected_is_asked_like_an_error():

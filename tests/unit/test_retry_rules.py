@@ -270,3 +270,12 @@ def test_what_wraps_what_reads_aloud():
         answer(policy, AsksFor(501)),
         answer(policy, OSError()),
     ]
+
+
+def test_a_story_goes_on_behind_what_was_told_already():
+    """Members of a group often fail of one cause, and the last of them may be the one that is final."""
+    cause, first, second, last = OSError("cause"), KeyError("1"), KeyError("2"), ValueError("last")
+    first.__cause__ = second.__cause__ = cause
+    group = ExceptionGroup("several", [first, second, last])
+
+    assert [group, first, cause, second, last] == list(story(group))
