@@ -209,13 +209,16 @@ class Scheduler(Submitter):
         """Take a pool out: it starts nothing more, finishes what it runs, and goes.
 
         Waits up to `timeout` seconds (None: as long as it takes) and tells what still runs then; the
-        pool goes on draining. Called from a job in that pool, or its done-callbacks, it does not wait. Raises ValueError for
-        an unknown pool and when the group would have fewer than its ``min_pools``.
+        pool goes on draining. Called from a job in that pool, or its done-callbacks, it does not wait.
+        A pool that is gone already is drained. Raises ValueError for a pool that there never was, and when the group
+        would have fewer than its ``min_pools``.
         """
         if timeout is not None:
             check_seconds("timeout", timeout)
 
-        def drain(now: float) -> PoolRecord:
+        def drain(now: float) -> PoolRecord | None:
+            if self._gone(pool_id):  # what drains may go at any time
+                return None
             pool = self._pool(pool_id)
             if pool.state in (PoolState.DRAINING, PoolState.FAILED_TO_START):
                 self._driver.core.keep_no_longer(pool, now)
@@ -230,6 +233,8 @@ class Scheduler(Submitter):
             return pool
 
         pool = self._driver.turn(drain)
+        if pool is None:
+            return DrainReport(pool_id=pool_id, drained=True, running=())
         drained, running, overdue = self._driver.wait_drained(pool, timeout)
         return DrainReport(pool_id=pool_id, drained=drained, running=running, overdue_workers=overdue)
 
@@ -269,6 +274,15 @@ class Scheduler(Submitter):
             known = ", ".join(repr(pool.pool_id) for pool in self._driver.core.pools)
             raise ValueError(f"there is no pool {pool_id!r}; this scheduler has {known}")
         return pool
+
+    def _gone(self, pool_id: str) -> bool:
+        """Whether there was such a pool and is no more: a group counts those that it has opened."""
+        pools = self._driver.core.pools
+        name, _, number = pool_id.rpartition("-")
+        if pools.find(pool_id) is not None or name not in pools.groups:
+            return False
+        known = number.isdecimal() and number == str(int(number))
+        return known and 1 <= int(number) <= pools.groups[name].opened
 
     # Pausing and ending
 

@@ -90,10 +90,11 @@ class Ceiling:
             why = f"more than {pools_in_words(self.pools)} did not help, and are tried again in {self.until - load.time:.2f} s"
         return max(self.pools, load.min_pools), why
 
-    def measure(self, load: Load, *, kills: bool, leaving: bool) -> str | None:
+    def measure(self, load: Load, *, kills: bool, leaving: bool, failing: bool) -> str | None:
         """Go on measuring; return in words what the last additions did, when that is known.
 
-        `kills` says that the group's calls run in processes, `leaving` that a pool which goes still runs something.
+        `kills` says that the group's calls run in processes, `leaving` that a pool which goes still runs something,
+        `failing` that the last ones which were opened failed to start.
         """
         self.found = None
         if self.trial:
@@ -105,7 +106,7 @@ class Ceiling:
         if verdict is None:
             return None
         patience = self._patience(growth, load) if verdict.untold else math.inf
-        if load.time - growth.short < patience < math.inf:
+        if patience < math.inf and (failing or load.time - growth.short < patience):
             return None
         self.growth = None
         if patience < math.inf:

@@ -77,7 +77,7 @@ class Effect:
         if load.slots <= self.slots:
             return Verdict(None, "the slots it added are gone again")
         self.opened = min(self.opened, load.time)
-        over = bool(self.known) and load.time - self.opened >= WINDOWS_MAX * stable
+        over = load.time - self.opened >= WINDOWS_MAX * stable
         full = load.in_use >= min(load.slots, (1 + WIDER_MIN) * self.slots)
         self.short = min(self.short, load.time) if full and load.waiting else math.inf
         if self.since == math.inf:
@@ -93,7 +93,9 @@ class Effect:
             return verdict
         if not full:
             self.since = math.inf
-        return Verdict(None, verdict.text if full else _TOO_SHORT) if over else None
+        if over and (self.known or self.short == math.inf):
+            return Verdict(None, verdict.text if full and self.known else _TOO_SHORT)
+        return None
 
 
 def before(load: Load) -> Effect | None:

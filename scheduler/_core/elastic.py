@@ -145,7 +145,9 @@ class Elastic(Quarantine):
                 self.stop_if_empty(pool, now)
         waiting, oldest = self._look(scaled, lines, now)
         load = self._load(scaled, waiting, oldest, now)
-        effect = scaled.ceiling.measure(load, kills=scaled.group.kills, leaving=scaled.leaving)
+        effect = scaled.ceiling.measure(
+            load, kills=scaled.group.kills, leaving=scaled.leaving, failing=scaled.failures > 0
+        )
         if effect is not None:
             self._measured(scaled, effect, now)
         scaled.leaving = any(pool.released and pool.in_use > pool.stuck for pool in scaled.group.pools)

@@ -68,6 +68,19 @@ def test_draining_waits_for_what_runs_and_starts_nothing_more(open_scheduler, ga
     assert not any(name.startswith(f"{pool_id}/") for name in elsewhere)
 
 
+def test_a_pool_that_has_gone_meanwhile_is_drained(open_scheduler):
+    """Whoever was told what still runs asks again, and the pool may go between the two calls."""
+    s = open_scheduler(PoolGroup("io", ThreadPool(slots=1), min_pools=2))
+    pool_id = s.add_pool("io")
+    s.drain_pool(pool_id)
+
+    again = s.drain_pool(pool_id, timeout=5)
+    assert (pool_id, True, ()) == (again.pool_id, again.drained, again.running)
+    for never in ("io-4", "io-0", "io-03", "io-x", "io-", "iq-1", "1", ""):
+        with pytest.raises(ValueError, match=f"there is no pool '{never}'; this scheduler has"):
+            s.drain_pool(never)
+
+
 def test_a_job_may_drain_its_own_pool(open_scheduler):
     """It is not waited for: that would be waiting for itself."""
     s = open_scheduler(PoolGroup("io", ThreadPool(slots=1)))

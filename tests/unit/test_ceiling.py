@@ -32,7 +32,7 @@ def ceiling():
     known = Ceiling(flow)
     known.grow_from(a_load(1, at=0.0))
     assert (0, 2) == (known.growth.known, known.growth.slots)
-    assert known.measure(a_load(6, at=1.0), kills=False, leaving=False) is None
+    assert known.measure(a_load(6, at=1.0), kills=False, leaving=False, failing=False) is None
     return known
 
 
@@ -41,9 +41,9 @@ def a_load(pools=6, *, at, **known):
     return Load(group="io", time=at, pool_slots=2, pools=pools, slots=2 * pools, **settings | known)
 
 
-def measure(ceiling, ended, load, *, leaving=False):
+def measure(ceiling, ended, load, *, leaving=False, failing=False):
     ceiling.flow.count = ended
-    return ceiling.measure(load, kills=False, leaving=leaving)
+    return ceiling.measure(load, kills=False, leaving=leaving, failing=failing)
 
 
 def a_trial(ceiling):
@@ -133,6 +133,14 @@ def test_there_is_no_other_trial_for_a_while(ceiling):
     soon = measure(ceiling, 500, a_load(at=12.0))
 
     assert (True, None, None) == ("too few jobs" in soon, ceiling.pools, ceiling.growth)
+
+
+def test_there_is_no_trial_while_pools_fail_to_start(ceiling):
+    """The group would have more of them already, and could not get back those that it gave up."""
+    assert measure(ceiling, 100, a_load(at=10.0), failing=True) is None
+    assert ceiling.pools is None
+
+    assert "goes back to 1 pool" in measure(ceiling, 110, a_load(at=10.1))
 
 
 def test_there_is_no_trial_for_a_small_gain(ceiling):

@@ -205,12 +205,23 @@ def test_what_seems_to_have_helped_is_not_worth_a_trial(ended, untold):
     assert (None, untold) == (late.helped, late.untold)
 
 
-def test_what_was_not_known_before_is_waited_for_as_long_as_the_slots_are_there():
-    """The load may come later, and it is still not known then."""
+def test_pools_that_served_the_load_are_not_doubted_when_jobs_wait_much_later():
+    """Nothing was known before them, but they worked off what waited: it is another load that they meet now."""
     effect = an_effect(rate=math.nan, known=0)
+    assert look(effect, 100, at=STABLE, waiting=0) is None
+    late = look(effect, 400, at=WINDOWS_MAX * STABLE, waiting=0)
 
-    assert look(effect, 1, at=100 * STABLE, in_use=4) is None
-    assert "gone again" in look(effect, 1, at=101 * STABLE, slots=4).text
+    assert (None, False, True) == (late.helped, late.untold, "worked off" in late.text)
+
+
+def test_jobs_that_begin_to_wait_late_are_given_their_stable_window():
+    """The growth is not forgotten while it is being asked."""
+    effect = an_effect(rate=math.nan, known=0)
+    assert look(effect, 100, at=WINDOWS_MAX * STABLE - 1, waiting=0) is None
+    start = WINDOWS_MAX * STABLE - 0.5
+    assert [None, None] == [look(effect, 400, at=at) for at in (start, start + STABLE - 0.1)]
+
+    assert look(effect, 500, at=start + STABLE).untold
 
 
 # What was before
