@@ -364,8 +364,21 @@ def test_aging_overtakes_exactly_as_documented():
         lambda value: ExponentialBackoff(initial=value),
         lambda value: ExponentialBackoff(ceiling=value),
         lambda value: PeakEwma(decay=value),
+        lambda value: CoDel(target=value),
+        lambda value: CoDel(interval=value),
     ],
-    ids=["Aging", "patience", "default_weight", "weights", "FixedBackoff", "initial", "ceiling", "PeakEwma"],
+    ids=[
+        "Aging",
+        "patience",
+        "default_weight",
+        "weights",
+        "FixedBackoff",
+        "initial",
+        "ceiling",
+        "PeakEwma",
+        "target",
+        "interval",
+    ],
 )
 def test_settings_that_are_no_sensible_number_are_refused(make, setting):
     """NaN compares false with everything, so it must be stopped at the door."""

@@ -143,8 +143,10 @@ def test_pools_tell_of_their_coming_and_going(open_scheduler):
     s.uncordon_pool(pool_id)
     s.drain_pool(pool_id)
 
-    told = [type(event).__name__ for event in events.events if getattr(event, "pool", None) == pool_id]
+    about = [event for event in events.events if getattr(event, "pool", None) == pool_id]
+    told, moments = [type(event).__name__ for event in about], [event.time for event in about]
     assert ["PoolAdded", "PoolCordoned", "PoolUncordoned", "PoolDraining", "PoolStopped"] == told
+    assert sorted(moments) == moments
 
 
 def test_every_snapshot_of_the_statistics_adds_up(open_scheduler, in_thread):

@@ -238,6 +238,8 @@ def test_what_was_beyond_the_cap_is_replaced_when_another_returns(hang):
     assert (["io-3"], 1) == (hand.opening, capacity(hand))
     hand.up("io-3")
     assert ("waits", 1, "io-3/1") == hand.started[-1]
+    told = [decision.action for decision in hand.core.pools.groups["io"].decisions]
+    assert ["replace", "hold", "replace"] == told[:3]
 
 
 @pytest.mark.parametrize("cap", [0, 1])

@@ -404,3 +404,15 @@ def test_an_affinity_needs_a_policy_for_the_rest(otherwise):
     """A class instead of a value is the slip everybody makes once."""
     with pytest.raises(TypeError, match=r"Affinity\(otherwise=\) must be an object with a method choose"):
         Affinity(otherwise=otherwise)
+
+
+def test_affinity_asks_for_no_run_times_where_the_policy_within_does_not():
+    """A policy from another package need not know of run times at all."""
+
+    class First:
+        def choose(self, job, pools, uniform):
+            return pools[0]
+
+    assert [None, 0.5] == [
+        Affinity(otherwise=inner).run_time_decay for inner in (First(), PeakEwma(decay=0.5))
+    ]
