@@ -208,8 +208,9 @@ class Core(Duplicates):
         self.timers.mend(torn)
         callers = self.caller_slots.items()
         self.caller_slots = {slot: job for slot, job in callers if slot.job is job and job is not torn}
+        # What was about to end has not ended, and will be here again when it does.
+        self.left.settled = [job for job in self.left.settled if job is not torn and job.state.settled]
         if torn is not None:
-            self.left.settled = [job for job in self.left.settled if job is not torn]
             self.left.starts = [slot for slot in self.left.starts if slot.job is not None]
             self.gate.door = deque(job for job in self.gate.door if job is not torn)
         alive = list(self.alive())

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from policies import Block, CallerRuns, FixedBackoff, LeastLoaded, StrictPriority
+from policies import Block, CallerRuns, FixedBackoff, LeastLoaded, ShedLowest, StrictPriority
 from scheduler._core.capacity import JOBS_PER_TURN
 from scheduler._core.core import TIMERS_PER_TURN, Core
 from scheduler._core.deadlock import is_stuck
@@ -864,3 +864,25 @@ def test_the_message_of_every_limit_names_the_limit_and_the_remedy(by_hand):
         isinstance(error, TimeoutError | SchedulerError) and f"{limit} s" in str(error)
         for error, limit in zip(errors, ("run_timeout=1.0", "2.0", "deadline=3.0"), strict=True)
     ]
+
+
+def test_a_job_that_was_about_to_be_shed_when_the_turn_was_torn_ends_once(by_hand):
+    """It was on the list of those that ended, and had not: its callbacks would have run for nothing, and then again."""
+
+    class Torn(list):
+        def append(self, item):
+            super().append(item)
+            raise KeyboardInterrupt
+
+    hand = by_hand(pools=1, capacity=1, admission=ShedLowest())
+    hand.core.cordon(next(iter(hand.core.pools)), 0.0)
+    hand.submit("victim", priority=30)
+    hand.core.left.settled = Torn()
+    with pytest.raises(KeyboardInterrupt):
+        hand.submit("newcomer", priority=10)
+    hand.core.mend(torn=hand.jobs["newcomer"])
+    hand.take()
+    told = list(hand.settled)
+    hand.cancel("victim")
+
+    assert ([], ["victim"]) == (told, hand.settled)
