@@ -329,6 +329,12 @@ def test_an_interrupt_is_never_retried_by_default():
     assert answer is None
 
 
+def test_weights_are_named():
+    """`FairShare({"gold": 3})` would read as if something else were meant."""
+    with pytest.raises(TypeError, match="positional"):
+        FairShare({"gold": 3.0})
+
+
 def test_an_exponential_backoff_doubles_up_to_its_ceiling():
     """The range is the documented one, or capacity planning with it is guesswork."""
     policy = ExponentialBackoff(attempts_max=100, initial=1.0, ceiling=5.0)

@@ -79,3 +79,16 @@ def test_what_lay_ahead_in_a_group_that_can_run_nothing_any_more_fails(worker):
     hand.tell("lost", slot, WorkerDied("killed"), [hand.jobs["ahead"]])
 
     assert ("FAILED", PoolBroken) == (hand.state("ahead"), type(hand.jobs["ahead"].outcome))
+
+
+def test_what_comes_back_from_a_worker_while_nothing_is_tried_again_is_cancelled(worker):
+    """The scheduler closes and has given up the others that waited: it would be the only one left, for ever."""
+    hand, slot = worker
+    hand.core.retrying = False
+    hand.core.take_back(slot, list(slot.ahead), hand.now)
+    hand.take()
+
+    assert ("CANCELLED", "job 2 was cancelled: the scheduler closed") == (
+        hand.state("ahead"),
+        str(hand.jobs["ahead"].outcome),
+    )

@@ -342,3 +342,14 @@ def test_first_attempts_pay_into_the_budget_of_their_groups_policy(by_hand, grou
     paid = {budget.name: budget.deposited for budget in hand.core.statistics(hand.now).budgets}
 
     assert {"theirs": 1, "ours": 1} == paid
+
+
+def test_a_budget_that_nobody_named_is_the_default_one():
+    """Its name is in statistics, events and errors, and whoever names that one means the same."""
+    assert RetryBudget(name="default") == RetryBudget()
+
+
+def test_what_a_failure_holds_is_named():
+    """It was added last, and by place it would be taken for something else."""
+    with pytest.raises(TypeError, match="positional"):
+        Failure(1, OSError(), 0.0, None, False, {})

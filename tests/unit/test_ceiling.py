@@ -158,6 +158,14 @@ def test_a_trial_keeps_min_pools(ceiling):
     assert 2 == ceiling.pools
 
 
+@pytest.mark.parametrize(("deviation", "enough"), [(0.0, 20), (0.01, 26), (0.02, 64)])
+def test_the_more_run_times_differ_the_more_must_end_until_it_is_known(ceiling, deviation, enough):
+    """Their mean would else be that of a few lucky ones."""
+    said = measure(ceiling, 100, a_load(at=100.0, deviation=deviation))
+
+    assert ("goes back" in said, enough) == (True, ceiling.enough)
+
+
 # In whole runs
 
 

@@ -408,7 +408,8 @@ def test_a_decision_keeps_what_the_policy_saw_computed_and_said(elastic):
     )
     assert 0 < hand.now == decision.load.oldest_wait == decision.time
     told = next(event for event in hand.events if isinstance(event, ScalingDecided))
-    assert (decision.formula, decision.candidates, decision.load) == (
+    assert (decision.group, decision.formula, decision.candidates, decision.load) == (
+        told.group,
         told.formula,
         told.candidates,
         told.load,

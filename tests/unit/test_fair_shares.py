@@ -490,6 +490,15 @@ def test_shedding_measures_backlogs_by_weight(fair):
     assert ["b2"] == hand.settled
 
 
+def test_the_last_to_start_is_one_of_the_tenant_that_waits_most(fair):
+    """A closing that gives up names it first."""
+    hand = fair(capacity=9)
+    for name in ("run", "a1", "a2", "a3", "b1"):
+        hand.submit(name, tenant=name[0])
+
+    assert hand.jobs["a3"] is hand.core.last_to_start()
+
+
 def test_a_newcomer_that_is_turned_away_leaves_no_account_for_ever(fair):
     """A thousand strangers at a full queue must not be remembered each."""
     hand = fair(capacity=1, admission=Reject())

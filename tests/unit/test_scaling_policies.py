@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from policies import SquareRootStaffing, TargetUtilization
+from policies import QueueDelay, SquareRootStaffing, TargetUtilization
 from policies.contracts import Load, Window
 
 
@@ -86,3 +86,21 @@ def test_advice_keeps_the_reason_and_the_formula_that_it_is_given():
     told = [load.add(2, "why", "how"), load.toward(5, "why", "how")]
 
     assert [(5, "why", "how")] * 2 == [(advice.pools, advice.reason, advice.formula) for advice in told]
+
+
+@pytest.mark.parametrize("idle", [0, -1.0, float("nan"), True, "1"])
+def test_how_long_a_pool_must_be_idle_is_a_sensible_number_or_none(idle):
+    """Zero would drain what has just become free, and NaN never anything."""
+    assert QueueDelay(idle=None) == QueueDelay()
+    with pytest.raises((TypeError, ValueError), match=r"idle.* must be"):
+        QueueDelay(idle=idle)
+
+
+def test_a_window_in_which_nothing_was_seen_says_nothing():
+    """It is what the first look has; anything else in it would be taken for a load."""
+    assert not any(attrs.astuple(Window()))
+
+
+def test_an_advice_without_a_formula_shows_none():
+    """What stands there is printed as a computation."""
+    assert ["", "a ÷ b"] == [busy_with(4).hold("enough", *formula).formula for formula in ((), ("a ÷ b",))]

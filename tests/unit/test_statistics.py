@@ -108,6 +108,11 @@ def test_a_delayed_job_counts_as_one_submission():
     assert 1 == ledger.submitted
 
 
+def test_the_room_of_the_front_queue_is_told_beside_what_is_in_it(by_hand):
+    """How full it is, is the first thing that an alert asks."""
+    assert 5 == by_hand(capacity=5).core.statistics(0.0).capacity
+
+
 def test_every_job_is_in_the_ledger_exactly_once(by_hand, group):
     """The sentence that adds up is what an operator believes."""
     hand = by_hand(group("io", slots=2), capacity=5, admission=Reject())

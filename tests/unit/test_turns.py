@@ -9,10 +9,11 @@ from policies import Block, CallerRuns, FixedBackoff, LeastLoaded, ShedLowest, S
 from scheduler._core.capacity import JOBS_PER_TURN
 from scheduler._core.core import TIMERS_PER_TURN, Core
 from scheduler._core.deadlock import is_stuck
+from scheduler._core.events import JobStarted
 from scheduler._core.invariants import InvariantBroken, check
 from scheduler._core.job import Job, JobOptions
 from scheduler._core.limits import Limit
-from scheduler._core.states import PoolState
+from scheduler._core.states import JobState, PoolState
 from scheduler._core.timers import TimerKind
 from scheduler._errors import (
     DeadlineExceeded,
@@ -886,3 +887,29 @@ def test_a_job_that_was_about_to_be_shed_when_the_turn_was_torn_ends_once(by_han
     hand.cancel("victim")
 
     assert ([], ["victim"]) == (told, hand.settled)
+
+
+def test_a_torn_turn_forgets_none_of_those_that_had_ended_in_it(by_hand):
+    """Whoever waits for them is told at the end of the turn, and would wait for ever."""
+    hand = by_hand()
+    hand.submit("ended")
+    torn = Job(JobOptions(name="torn"), hand.jobs["ended"].line)
+    hand.core.settle(hand.jobs["ended"], JobState.CANCELLED, RuntimeError("cancelled"), 0.0)
+    hand.core.mend(torn=torn)
+
+    assert [hand.jobs["ended"]] == hand.core.left.settled
+
+
+def test_a_start_is_told_with_its_place_and_its_wait(by_hand):
+    """Where a job ran is what one asks first when it failed there."""
+    hand = by_hand()
+    hand.submit("first")
+    hand.now = 2.0
+    hand.submit("second")
+    hand.now = 3.0
+    hand.finish("first")
+    started = [event for event in hand.events if isinstance(event, JobStarted)]
+
+    assert [("io-1", "io-1/1", 0.0), ("io-1", "io-1/1", 1.0)] == [
+        (event.pool, event.worker, event.waited) for event in started
+    ]
