@@ -78,7 +78,7 @@ class Ceiling:
         if self.pools is None or load.pools <= max(self.pools, load.min_pools):
             return None
         more = f"more than {pools_in_words(self.pools)}"
-        return f"to measure what {more} gain" if self.trial else f"{more} did not help"
+        return f"to measure the gain of {more}" if self.trial else f"{more} did not help"
 
     def caps(self, load: Load, goal: int) -> tuple[int, str] | None:
         """Return how many pools there may be if not so many, and why."""
@@ -157,6 +157,6 @@ class Ceiling:
 
 def _enough(load: Load, fewest: int) -> int:
     """Return how many jobs must end until it is known well enough how fast so few pools end them."""
-    square = (load.deviation / load.run_time) ** 2 if load.run_time else 1.0
+    square = effect.relative_variance(load.deviation, load.run_time)
     noise = SURE * effect.SHARE * (load.pools / fewest - 1)
     return max(effect.COMPLETIONS_MIN, math.ceil((1 + square) * (2 / noise) ** 2))

@@ -117,7 +117,7 @@ def before(load: Load) -> Effect | None:
 
 def measured(load: Load, count: int, seconds: float) -> Effect:
     """Return what there is to compare with if `count` jobs have just ended in so many seconds with all slots full."""
-    square = _square(load.deviation, load.run_time)
+    square = relative_variance(load.deviation, load.run_time)
     return Effect(load.pools, load.slots, count / seconds, count, square)
 
 
@@ -146,7 +146,7 @@ def judge(effect: Effect, load: Load, count: int, panic: float) -> Verdict:
 
 
 def _reckoned(load: Load, window: Window, rate: float, *, rough: bool) -> Effect:
-    square = _square(window.deviation, window.run_time)
+    square = relative_variance(window.deviation, window.run_time)
     return Effect(load.pools, load.slots, rate, window.completions, square, rough)
 
 
@@ -161,9 +161,10 @@ def _noise(effect: Effect, load: Load, count: int) -> float:
     That of n completions is taken as one and the run times' own, ÷ n. A few run times do not show how far they lie
     apart, and the many since then do.
     """
-    now = _square(load.deviation, load.run_time)
+    now = relative_variance(load.deviation, load.run_time)
     return (1 + max(effect.square, now)) / effect.known + (1 + now) / count
 
 
-def _square(deviation: float, run_time: float) -> float:
+def relative_variance(deviation: float, run_time: float) -> float:
+    """Return the variance of run times, relative to the square of their mean; 1 where nothing is known of them."""
     return (deviation / run_time) ** 2 if run_time else 1.0

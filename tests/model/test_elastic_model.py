@@ -328,7 +328,7 @@ class Seen:
         for each in drains:
             moving = each.load.starting or each.group in self.leaving
             assert not moving, "a removal while another pool moves"
-            undone = "did not help" in each.reason or "to measure what" in each.reason
+            undone = "did not help" in each.reason or "to measure the gain" in each.reason
             assert undone or each.time >= self.panic_until[each.group], "a removal in panic"
 
 

@@ -239,7 +239,7 @@ def test_a_fresh_group_that_knows_no_throughput_tries_fewer_threads_and_learns(
     resource.release_all()
 
     assert "too few jobs had ended before; so it goes back to 1 pool" in told
-    assert "to measure what more than 1 pool gain" in told
+    assert "to measure the gain of more than 1 pool" in told
     assert "ProcessPool" in told
 
 

@@ -57,7 +57,7 @@ def test_jobs_that_go_on_waiting_lead_to_a_trial_of_the_pools_there_were(ceiling
     load = a_load(at=3.1)
 
     assert "too few jobs had ended before; so it goes back to 1 pool for a while, to measure that" in said
-    assert "to measure what more than 1 pool gain" == ceiling.lowers(load)
+    assert "to measure the gain of more than 1 pool" == ceiling.lowers(load)
     assert (1, "it is being measured how much 1 pool can do") == ceiling.caps(load, 6)
 
 
@@ -205,7 +205,7 @@ def test_a_backlog_of_long_jobs_that_compute_is_noticed_by_a_trial():
     assert ["goes back to 1 pool", "did not help"] == [
         text for effect in effects for text in ("goes back to 1 pool", "did not help") if text in effect
     ]
-    assert "to measure what more than 1 pool gain" in reasons
+    assert "to measure the gain of more than 1 pool" in reasons
 
 
 def test_a_backlog_of_long_jobs_that_wait_keeps_its_pools_at_a_small_cost():
@@ -223,4 +223,4 @@ def test_a_backlog_that_is_worked_off_soon_is_not_tried_with_fewer():
     effects, _, reasons = a_backlog(300, 0.3, None)
 
     assert not any("goes back" in effect for effect in effects)
-    assert "to measure what more than 1 pool gain" not in reasons
+    assert "to measure the gain of more than 1 pool" not in reasons
