@@ -19,14 +19,21 @@ def warmed(scheduler, **options):
     return scheduler.with_options(hedge=EAGER, **options)
 
 
-def test_the_hedge_answers_for_an_attempt_that_hangs(open_scheduler):
+def hedge_once(began, clock):
+    """Let it become time for the hedge when the attempt is there, lest the hedge come first."""
+    assert began.wait(20)
+    clock.advance(1.0)
+
+
+def test_the_hedge_answers_for_an_attempt_that_hangs(open_scheduler, clock, eventually):
     """That is what it is for; and the one that hangs is told to stop, in its own token."""
-    scheduler = open_scheduler(PoolGroup("io", ThreadPool(slots=3)))
-    calls, stopped, patience = [], threading.Event(), threading.Event()
+    scheduler = open_scheduler(PoolGroup("io", ThreadPool(slots=3)), clock=clock)
+    calls, began, stopped, patience = [], threading.Event(), threading.Event(), threading.Event()
 
     def work():
         calls.append(current_job())
         if len(calls) == 1:
+            began.set()
             while not current_job().interrupted:
                 patience.wait(0.001)
             stopped.set()
@@ -36,12 +43,13 @@ def test_the_hedge_answers_for_an_attempt_that_hangs(open_scheduler):
     told = []
     handle = warmed(scheduler).submit(work)
     handle.add_done_callback(told.append)
+    hedge_once(began, clock)
     worker = handle.result(timeout=20)
 
     assert stopped.wait(20)
     assert [1, 1] == [call.attempt for call in calls]
     assert worker == calls[1].worker != calls[0].worker
-    assert [handle] == told
+    eventually(lambda: told == [handle], "the notice")  # results are there before callbacks are called
     assert [worker] == [attempt.worker for attempt in handle.attempts]
     assert (1, 1) == (scheduler.statistics().hedges, scheduler.statistics().hedges_won)
 
@@ -98,21 +106,23 @@ def test_coroutines_are_hedged_and_the_loser_is_cancelled(open_scheduler, wins):
     assert [0, 1] == sorted(ended)
 
 
-def test_a_hedge_that_returns_what_the_policy_rejects_does_not_win(open_scheduler):
+def test_a_hedge_that_returns_what_the_policy_rejects_does_not_win(open_scheduler, clock):
     """A value that would have failed the attempt must not make it succeed because it came from the hedge."""
-    scheduler = open_scheduler(PoolGroup("io", ThreadPool(slots=2)))
-    calls, hedge_is_back = [], threading.Event()
+    scheduler = open_scheduler(PoolGroup("io", ThreadPool(slots=2)), clock=clock)
+    calls, began, hedge_is_back = [], threading.Event(), threading.Event()
 
     def work():
         calls.append(None)
         if len(calls) > 1:
             return None
+        began.set()
         while scheduler.statistics().late == 0:
             hedge_is_back.wait(0.001)
         return "from the first"
 
     retry = FixedBackoff(delay=0.0, retry_if_result=lambda value: value is None)
     handle = warmed(scheduler, retry=retry).submit(work)
+    hedge_once(began, clock)
 
     assert "from the first" == handle.result(timeout=20)
     assert (1, 0) == (len(handle.attempts), scheduler.statistics().hedges_won)

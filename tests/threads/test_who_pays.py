@@ -307,27 +307,46 @@ def test_being_asked_to_stop_does_not(open_scheduler, policy, gate):
     assert ([(1, OSError)], []) == (numbers(handle), policy.about)
 
 
+@pytest.fixture
+def hedged(open_scheduler, clock, policy):
+    """Return a function that runs a job and, as soon as it is there, its hedge beside it."""
+
+    def run(work):
+        s = open_scheduler(ThreadPool(slots=2), clock=clock, retry=policy)
+        for handle in [s.submit(int) for _ in range(5)]:
+            handle.result(PATIENCE)
+        budget = RetryBudget(name="eager", reserve_per_second=1000.0)
+        began, turns = threading.Event(), iter(["the attempt", "the hedge"])
+
+        def begin():
+            turn = next(turns)
+            began.set()
+            return work(s, turn)
+
+        handle = s.with_options(hedge=Hedge(quantile=0.5, samples_min=3, budget=budget)).submit(begin)
+        assert began.wait(PATIENCE)
+        clock.advance(1.0)
+        return s, handle
+
+    return run
+
+
 @pytest.mark.parametrize("loser", ["the attempt", "the hedge"])
-def test_a_hedge_that_loses_does_not(open_scheduler, policy, loser):
+def test_a_hedge_that_loses_does_not(hedged, policy, loser):
     """The two are one attempt: one number, one entry."""
-    s = open_scheduler(ThreadPool(slots=2), retry=policy)
-    for handle in [s.submit(int) for _ in range(5)]:
-        handle.result(PATIENCE)
-    budget = RetryBudget(name="eager", reserve_per_second=1000.0)
     calls, pause = [], threading.Event()
 
-    def work():
+    def work(_, turn):
         calls.append(current_job().attempt)
-        if (len(calls) == 1) is (loser == "the attempt"):
+        if turn == loser:
             while len(calls) < 2 or not current_job().interrupted:
                 pause.wait(0.001)
             return "too late"
-        if loser == "the hedge":
-            while len(calls) < 2:
-                pause.wait(0.001)
+        while len(calls) < 2:
+            pause.wait(0.001)
         return "done"
 
-    handle = s.with_options(hedge=Hedge(quantile=0.5, samples_min=3, budget=budget)).submit(work)
+    s, handle = hedged(work)
 
     assert ("done", CLEAN, []) == (handle.result(PATIENCE), numbers(handle), policy.about)
     s.drain(PATIENCE)
@@ -335,23 +354,18 @@ def test_a_hedge_that_loses_does_not(open_scheduler, policy, loser):
     assert (loser == "the attempt") is bool(s.statistics().hedges_won)
 
 
-def test_a_hedge_that_fails_does_not(open_scheduler, policy):
+def test_a_hedge_that_fails_does_not(hedged, policy):
     """It was ours to make: its error is dropped, and the attempt goes on."""
-    s = open_scheduler(ThreadPool(slots=2), retry=policy)
-    for handle in [s.submit(int) for _ in range(5)]:
-        handle.result(PATIENCE)
-    budget = RetryBudget(name="eager", reserve_per_second=1000.0)
-    calls, pause = [], threading.Event()
+    pause = threading.Event()
 
-    def work():
-        calls.append(current_job().attempt)
-        if len(calls) > 1:
+    def work(s, turn):
+        if turn == "the hedge":
             fail()
         while s.statistics().late == 0:
             pause.wait(0.001)
         return "done"
 
-    handle = s.with_options(hedge=Hedge(quantile=0.5, samples_min=3, budget=budget)).submit(work)
+    _, handle = hedged(work)
 
     assert ("done", CLEAN, []) == (handle.result(PATIENCE), numbers(handle), policy.about)
 
