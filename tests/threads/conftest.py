@@ -229,6 +229,9 @@ def always_ahead(monkeypatch):
     return make
 
 
+ACCEPTING = scheduler.PoolState.ACCEPTING
+
+
 class Wanted:
     """A scaling policy that wants as many pools as the test says, and drains the one that it names."""
 
@@ -264,12 +267,10 @@ def grown(open_scheduler, clock, eventually):
         wanted = Wanted(pools)
         group = scheduler.PoolGroup("g", pool, max_pools=pools, scaling=wanted, dedicated=False, **options)
         s = open_scheduler(group, clock=clock, check_invariants=True)
-        s.submit(nothing if pool.runs_coroutines else int)  # it looks only while there is work
-        clock.advance(0.1)
-        up = [scheduler.PoolState.ACCEPTING] * pools
-        eventually(
-            lambda: up == [pool.state for pool in s.pools()] and not any(p.down for p in s.pools()), "growth"
-        )
+        s.submit(nothing if pool.runs_coroutines else int).result(PATIENCE)  # it looks once there is work
+        while len(s.pools()) < pools:
+            clock.advance(0.05)  # only to the look: all is up at once, so that no window is longer for it
+            eventually(lambda: all(p.state is ACCEPTING and not p.down for p in s.pools()), "growth")
         s.drain(20)
         return s, wanted
 
