@@ -344,7 +344,9 @@ class Closing:
             except Exception:
                 _log.exception("pool %s raised when it was stopped", pool.pool_id)
                 continue
-            driver.abandoned += [pool.all_slots[index].worker for index in stuck]
+            # Who came to wait for this closing meanwhile goes when it has ended.
+            left = [slot for slot in map(pool.all_slots.__getitem__, stuck) if slot not in self._closers]
+            driver.abandoned += [slot.worker for slot in left]
 
 
 def _needs_time(job: Job) -> bool:

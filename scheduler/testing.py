@@ -8,6 +8,7 @@ remembers. `check_invariants` raises unless the books of a living scheduler are 
 
 from __future__ import annotations
 
+import threading
 from typing import TypeVar
 
 from ._clock import VirtualClock
@@ -30,19 +31,37 @@ EventT = TypeVar("EventT", bound=Event)
 
 
 class RecordedEvents:
-    """An observer that remembers: ``scheduler.subscribe(recorded := RecordedEvents())``."""
+    """An observer that remembers: ``scheduler.subscribe(recorded := RecordedEvents())``. Threads: any."""
 
     def __init__(self) -> None:
         #: Every event so far, in order.
         self.events: list[Event] = []
+        self._more = threading.Condition()
 
     def __call__(self, event: Event) -> None:
         """Remember one event."""
-        self.events.append(event)
+        with self._more:
+            self.events.append(event)
+            self._more.notify_all()
 
     def of(self, kind: type[EventT]) -> list[EventT]:
         """Return the events of one kind, in order."""
         return [event for event in self.events if isinstance(event, kind)]
+
+    def wait_for(self, kind: type[EventT], count: int = 1, timeout: float | None = 10.0) -> list[EventT]:
+        """Return the events of one kind as soon as there are `count` of them.
+
+        With threads, what happened is told a moment after it can be seen elsewhere, such as in a result.
+        Raises TimeoutError after `timeout` seconds (None: never).
+        """
+        with self._more:
+            if not self._more.wait_for(lambda: len(self.of(kind)) >= count, timeout):
+                told, events = len(self.of(kind)), len(self.events)
+                raise TimeoutError(
+                    f"{told} of {count} {kind.__name__} came within {timeout} s, among {events} "
+                    f"event{'s' * (events != 1)}"
+                )
+            return self.of(kind)
 
 
 def check_invariants(scheduler: Scheduler) -> None:

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import pools.thread_pool
 import scheduler._core.lines
 import scheduler._driver
 from policies import CallerRuns, FixedBackoff
@@ -20,6 +21,7 @@ from scheduler import (
     PoolState,
     Scheduler,
     SchedulerClosed,
+    SchedulerClosing,
     current_job,
 )
 from scheduler._core.capacity import JOBS_PER_TURN
@@ -83,7 +85,7 @@ def test_closing_goes_through_its_phases_in_order(open_scheduler, gate):
     report = s.close(finish_within=0, cancel_within=0)
     gate.open()
 
-    phases = [event.phase for event in events.events if type(event).__name__ == "SchedulerClosing"]
+    phases = [event.phase for event in events.wait_for(SchedulerClosing, 5)]
     assert ["refusing", "finishing", "cancelling", "killing", "closed"] == phases
     assert Phase.KILLING is report.phase
 
@@ -763,7 +765,7 @@ def test_a_pool_whose_stop_raises_does_not_tear_the_closing(open_scheduler, monk
 
 
 @pytest.mark.parametrize("way", ["close", "shutdown"])
-def test_a_callback_that_closes_is_not_waited_for(open_scheduler, gate, way):
+def test_a_callback_that_closes_is_not_waited_for(open_scheduler, gate, way, eventually):
     """Closing waited a second for the very thread that waited for it, and then called it abandoned."""
     s = open_scheduler(1)
     reports, ended = [], threading.Event()
@@ -778,11 +780,38 @@ def test_a_callback_that_closes_is_not_waited_for(open_scheduler, gate, way):
     gate.open()
 
     assert 7 == handle.result(20)
+    eventually(lambda: s._driver.closing is not None, "the callback")
     report = s.close()
     assert () == report.abandoned_workers
     assert report.duration < 0.5
     assert ended.wait(20)
     assert reports == [report]
+
+
+def test_a_callback_that_joins_a_closing_late_is_not_called_abandoned(open_scheduler, gate, monkeypatch):
+    """It waits for the closing, which waits for its thread to leave: nobody is to blame."""
+    stopping, reports, ended = threading.Event(), [], threading.Event()
+    stop = pools.thread_pool._Threads.stop
+
+    def tell_and_stop(pool, timeout):
+        stopping.set()
+        return stop(pool, timeout)
+
+    monkeypatch.setattr(pools.thread_pool._Threads, "stop", tell_and_stop)
+    s = open_scheduler(1)
+
+    def end(_handle):
+        assert stopping.wait(20)
+        reports.append(s.close())
+        ended.set()
+
+    s.submit(gate.stop_here).add_done_callback(end)
+    gate.open()
+    report = s.close()
+
+    assert () == report.abandoned_workers
+    assert ended.wait(20)
+    assert [report] == reports
 
 
 def test_a_cordoned_pool_does_not_keep_a_scheduler_from_ending(open_scheduler, in_thread):

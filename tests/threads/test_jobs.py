@@ -12,12 +12,14 @@ from scheduler import (
     DeadlineExceeded,
     JobInterrupted,
     JobLogFilter,
+    JobProgressed,
     JobState,
     PoolGroup,
     Priority,
     QueueTimeout,
     RunTimeout,
     SchedulerError,
+    WorkerReturned,
     current_job,
 )
 from scheduler.testing import RecordedEvents, VirtualClock
@@ -189,9 +191,7 @@ def test_progress_is_seen_by_the_handle_and_by_observers(open_scheduler):
     s.submit(int).result(20)
 
     assert (2, 2) == handle.progress
-    told = [
-        (e.job_id, e.attempt, e.done, e.total) for e in events.events if type(e).__name__ == "JobProgressed"
-    ]
+    told = [(e.job_id, e.attempt, e.done, e.total) for e in events.wait_for(JobProgressed, 3)]
     assert [(handle.id, 1, done, 2) for done in range(3)] == told
 
 
@@ -344,6 +344,7 @@ def test_run_timeout_settles_the_handle_while_the_worker_stays_busy(open_schedul
     assert [True] == tokens
     assert 0 == s.pools()[0].overdue
     assert 1 == s.statistics().late
+    events.wait_for(WorkerReturned)
     told = [type(event).__name__ for event in events.events]
     assert told.index("JobOverdue") < told.index("JobSettled") < told.index("WorkerReturned")
 

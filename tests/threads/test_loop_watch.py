@@ -16,12 +16,15 @@ PATIENCE = 20.0
 
 @pytest.fixture
 def warnings_of_pools():
-    """Collect what the pools log, and tell when the first warning has come."""
+    """Collect what the pools log of the places that block here, and tell when the first warning has come.
+
+    On a busy machine the loop may be late for other reasons too, and that is told as well.
+    """
     logger, records, warned = logging.getLogger("two-tier-scheduler.pools"), [], threading.Event()
 
     class Collector(logging.Handler):
         def emit(self, record):
-            if record.levelno >= logging.WARNING:
+            if record.levelno >= logging.WARNING and "in wait_here_for" in record.getMessage():
                 records.append(record)
                 warned.set()
 
@@ -38,7 +41,7 @@ def wait_here_for(event):
 def test_a_coroutine_that_blocks_the_loop_is_named_with_its_stack(open_scheduler, warnings_of_pools):
     """Everybody's latency is its fault, and nothing but its stack says whose."""
     records, warned = warnings_of_pools
-    s = open_scheduler(PoolGroup("net", AsyncioPool(slots=2, lag_limit=0.02)))
+    s = open_scheduler(PoolGroup("net", AsyncioPool(slots=2, lag_limit=0.2)))
 
     async def blocks_the_loop():
         return wait_here_for(warned), current_job().worker  # no sooner than the warning has come
@@ -57,13 +60,13 @@ def test_a_coroutine_that_blocks_the_loop_is_named_with_its_stack(open_scheduler
 def test_one_long_block_is_one_warning(open_scheduler, warnings_of_pools, eventually):
     """A log that repeats itself twenty times a second hides what else went wrong."""
     records, warned = warnings_of_pools
-    s = open_scheduler(PoolGroup("net", AsyncioPool(slots=2, lag_limit=0.01)))
+    s = open_scheduler(PoolGroup("net", AsyncioPool(slots=2, lag_limit=0.1)))
     seen = []
 
     async def blocks_the_loop():
         wait_here_for(warned)
         # Ten more looks of the watcher find it here: the lag that it tells of grows.
-        eventually(lambda: s.pools()[0].loop_lag > 0.1)
+        eventually(lambda: s.pools()[0].loop_lag > 0.5)
         seen.extend(records)
 
     s.submit(blocks_the_loop).result(PATIENCE)
@@ -96,7 +99,7 @@ def test_the_lag_is_told_while_the_loop_is_still_blocked_and_is_forgotten(
 def test_a_blocking_callback_is_found_too(open_scheduler, warnings_of_pools):
     """Done-callbacks run on the loop's thread, which their authors forget."""
     records, warned = warnings_of_pools
-    s = open_scheduler(PoolGroup("net", AsyncioPool(slots=1, lag_limit=0.02)))
+    s = open_scheduler(PoolGroup("net", AsyncioPool(slots=1, lag_limit=0.2)))
     done = threading.Event()
 
     def slow_callback(_handle):
@@ -114,7 +117,7 @@ def test_a_blocking_callback_is_found_too(open_scheduler, warnings_of_pools):
 def test_an_asyncio_task_beside_the_jobs_is_found_too(open_scheduler, warnings_of_pools):
     """What a job started may block when the job itself does not."""
     records, warned = warnings_of_pools
-    s = open_scheduler(PoolGroup("net", AsyncioPool(slots=1, lag_limit=0.02)))
+    s = open_scheduler(PoolGroup("net", AsyncioPool(slots=1, lag_limit=0.2)))
 
     async def child_that_blocks():
         wait_here_for(warned)
@@ -150,7 +153,7 @@ def test_while_nothing_runs_nothing_ticks(open_scheduler, eventually, monkeypatc
     assert not watch._thread.is_alive()
 
 
-def test_a_loop_that_only_starves_is_no_coroutines_fault(open_scheduler, warnings_of_pools, caplog):
+def test_a_loop_that_only_starves_is_no_coroutines_fault(open_scheduler, eventually, caplog):
     """Other threads keep the interpreter, and a warning would send its reader after the wrong thing."""
     caplog.set_level(logging.INFO, logger="two-tier-scheduler.pools")
     s = open_scheduler(AsyncioPool(slots=1))
@@ -162,13 +165,13 @@ def test_a_loop_that_only_starves_is_no_coroutines_fault(open_scheduler, warning
         await asyncio.sleep(0)
 
     s.submit(job).result(PATIENCE)
-    idle = threading.Event()
-    watch[0]._loop.call_later(0.01, idle.set)
-    assert idle.wait(PATIENCE)
-    watch[0]._warn(0.2)
 
-    assert "nothing on it is at fault" in caplog.text
-    assert [] == warnings_of_pools[0]
+    def told():
+        watch[0]._warn(0.2)
+        return "nothing on it is at fault" in caplog.records[-1].getMessage()
+
+    eventually(told, "a loop that waits for its selector")
+    assert logging.INFO == caplog.records[-1].levelno
 
 
 def test_without_a_limit_nobody_watches(open_scheduler):

@@ -192,7 +192,7 @@ def test_a_recipe_that_cannot_open_is_tried_again_later(elastic, gate):
     handle.result(20)
 
     assert ([{"io-1"}, {"io-1"}, {"io-1", "io-4"}]) == [set(each) for each in (soon, later, states(s))]
-    told = [(event.pool, event.error) for event in seen.of(PoolFailed)]
+    told = [(event.pool, event.error) for event in seen.wait_for(PoolFailed, 2)]
     assert [("io-2", "OSError: still none"), ("io-3", "OSError: no more threads")] == told
 
 

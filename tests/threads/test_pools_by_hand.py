@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from pools import ThreadPool
-from scheduler import JobState, PoolBroken, PoolGroup, PoolState, Priority
+from scheduler import JobState, PoolBroken, PoolFailed, PoolGroup, PoolState, Priority
 from scheduler.testing import RecordedEvents, check_invariants
 
 
@@ -227,7 +227,7 @@ def test_an_initializer_that_raises_fails_the_groups_jobs_and_hangs_nobody(open_
         assert "no database" in str(error)
         assert isinstance(error.__cause__, OSError)
     assert "CRITICAL" in {record.levelname for record in caplog.records}
-    assert 1 == sum(type(event).__name__ == "PoolFailed" for event in events.events)
+    assert 1 == len(events.wait_for(PoolFailed))
     with pytest.raises(PoolBroken):
         s.with_options(tags="bad").submit(int)
     assert 7 == s.submit(int, 7).result(20)

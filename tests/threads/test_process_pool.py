@@ -42,11 +42,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts on /proc
 def cpu(open_scheduler):
     """Return a function that opens a scheduler of one group of worker processes."""
 
-    def make(slots=1, **recipe):
+    def make(slots=1, *, clock=None, **recipe):
         recipe.setdefault("kill_after", 0.1)
-        return open_scheduler(
-            PoolGroup("cpu", ProcessPool(slots, **recipe), dedicated=False), check_invariants=True
-        )
+        group = PoolGroup("cpu", ProcessPool(slots, **recipe), dedicated=False)
+        return open_scheduler(group, clock=clock, check_invariants=True)
 
     return make
 
@@ -562,11 +561,11 @@ def test_a_limit_on_waiting_holds_for_a_job_that_came_back(fill_ahead, files, li
 
 @pytest.mark.parametrize(("limit", "kind"), [("queue_timeout", QueueTimeout), ("deadline", DeadlineExceeded)])
 def test_a_limit_on_waiting_holds_for_a_job_that_lies_ahead(
-    cpu, files, limit, kind, always_ahead, eventually
+    cpu, files, limit, kind, always_ahead, eventually, clock
 ):
     """A job that its worker holds has not started, and its limit bounds exactly that."""
     always_ahead()
-    s = cpu()
+    s = cpu(clock=clock)
     s.pause()
     first = s.submit(jobs.touch_and_wait, files("first.started"), files("first"))
     second = s.submit(jobs.touch_and_wait, files("second.started"), files("second"))
@@ -576,6 +575,7 @@ def test_a_limit_on_waiting_holds_for_a_job_that_lies_ahead(
     Path(files("first")).touch()
     eventually(Path(files("second.started")).exists)
     eventually(lambda: 1 == ahead(s))
+    clock.advance(1.0)
 
     assert isinstance(limited.exception(20), kind)
     Path(files("second")).touch()
@@ -1124,7 +1124,7 @@ def test_a_storm_of_ctrl_c_neither_loses_nor_doubles_a_call_to_a_process(tmp_pat
     assert "caught" in out
 
 
-def test_a_worker_id_says_which_incarnation_it_is(cpu):
+def test_a_worker_id_says_which_incarnation_it_is(cpu, eventually):
     """Logs of a slot that has had three workers must tell them apart."""
     s = cpu()
     names = []
@@ -1133,7 +1133,7 @@ def test_a_worker_id_says_which_incarnation_it_is(cpu):
         s.submit(jobs.crash, "exit").exception(20)
     s.submit(jobs.ignore).result(20)
 
-    assert ["cpu-1/1#2", "cpu-1/1#3"] == names[-2:]
+    eventually(lambda: ["cpu-1/1#2", "cpu-1/1#3"] == names[-2:], "the names")
 
 
 def test_an_error_that_takes_no_assignment_comes_back_from_a_process(open_scheduler):

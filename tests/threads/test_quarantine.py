@@ -76,8 +76,8 @@ def test_threads_that_ignore_their_limit_cost_one_pool_until_they_return(group_o
 
     assert {"g-1": PoolState.QUARANTINED, "g-2": PoolState.ACCEPTING} == states(s)
     assert 81 == waiting.result(20)
-    assert ["g-1/1", "g-1/2"] == sorted(event.worker for event in events.of(WorkerStuck))
-    (quarantined,) = events.of(PoolQuarantined)
+    assert ["g-1/1", "g-1/2"] == sorted(event.worker for event in events.wait_for(WorkerStuck, 2))
+    (quarantined,) = events.wait_for(PoolQuarantined)
     assert ("g-1", 2, 2, "g-2") == (
         quarantined.pool,
         quarantined.stuck,
@@ -94,8 +94,8 @@ def test_threads_that_ignore_their_limit_cost_one_pool_until_they_return(group_o
     held[1].open()
     eventually(lambda: {"g-2": PoolState.ACCEPTING} == states(s), "the end of the pool")
     eventually(lambda: not threads_of("g-1"), "the end of its threads")
-    assert 2 == len(events.of(WorkerReturned))
-    assert ["g-1"] == [event.pool for event in events.of(PoolStopped)]
+    assert 2 == len(events.wait_for(WorkerReturned, 2))
+    assert ["g-1"] == [event.pool for event in events.wait_for(PoolStopped)]
     assert_alive(s)
 
 
@@ -165,7 +165,7 @@ def test_no_more_pools_are_replaced_than_the_group_allows(group_of, gates, clock
         clock.advance(LIMIT + GRACE)
 
     assert {f"g-{n}": PoolState.QUARANTINED for n in (1, 2, 3)} == states(s)
-    assert ["g-2", "g-3", None] == [event.replacement for event in events.of(PoolQuarantined)]
+    assert ["g-2", "g-3", None] == [event.replacement for event in events.wait_for(PoolQuarantined, 3)]
     assert "replacements_max=2" in str(s.explain("g"))
     waiting = s.submit(jobs.square, 3)
     for gate in gone:
@@ -202,7 +202,7 @@ def test_closing_does_not_lose_the_last_slots_to_a_quarantine(group_of, gates, c
     closing = in_thread(lambda: s.close(finish_within=20, cancel_within=0))
     eventually(lambda: s._driver.refusing, "the closing")
     clock.advance(LIMIT + GRACE)
-    assert 3 == len(events.of(WorkerStuck))
+    assert 3 == len(events.wait_for(WorkerStuck, 3))
 
     blocked.open()
 
@@ -262,7 +262,7 @@ def test_a_stuck_pool_can_be_drained_by_hand_and_goes_when_its_calls_return(
     held[0].open()
     assert waiting.result().drained
     eventually(lambda: {"g-2": PoolState.ACCEPTING} == states(s), "the end of the pool")
-    assert 1 == len(events.of(PoolStopped))
+    assert 1 == len(events.wait_for(PoolStopped))
 
 
 def test_a_draining_pool_whose_workers_are_stuck_does_not_keep_the_others_from_going(
@@ -322,7 +322,7 @@ def test_a_coroutine_that_ignores_its_cancellation_costs_its_pool(group_of, cloc
     assert_alive(s, square)
     woken.set()
     eventually(lambda: {"g-2": PoolState.ACCEPTING} == states(s), "the end of the pool")
-    assert 1 == len(events.of(PoolQuarantined))
+    assert 1 == len(events.wait_for(PoolQuarantined))
 
 
 @pytest.mark.parametrize("slots", [1, 8])
@@ -344,7 +344,7 @@ def test_a_coroutine_that_blocks_its_loop_takes_the_whole_pool_out(group_of, gat
     assert_alive(s, square)
     gate.open()
     eventually(lambda: {"g-2": PoolState.ACCEPTING} == states(s), "the end of the pool")
-    assert 1 == len(events.of(WorkerStuck))
+    assert 1 == len(events.wait_for(WorkerStuck))
 
 
 def test_processes_are_killed_and_never_quarantined(group_of, clock, tmp_path, eventually):

@@ -106,7 +106,7 @@ def test_a_function_that_raises_fails_the_job_and_keeps_the_value(opened, where)
     error = handle.exception()
     assert ("a string", AttributeError, 1) == (error.value, type(error.__cause__), len(handle.attempts))
     s.drain(20)
-    assert ["retry"] == [event.question for event in events.of(PolicyFailed)]
+    assert ["retry"] == [event.question for event in events.wait_for(PolicyFailed)]
 
 
 @everywhere

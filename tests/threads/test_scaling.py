@@ -122,13 +122,13 @@ def test_a_draining_pool_is_taken_back_before_a_new_one_is_opened(
     eventually(lambda: 2 == len(list(tmp_path.iterdir())), "both jobs")
     wanted.pools = 1
     clock.advance(6 * STABLE)
-    drained = [event.pool for event in events.of(PoolDraining)]
+    drained = [event.pool for event in events.wait_for(PoolDraining)]
     assert 1 == len(drained)
 
     wanted.pools = 2
     clock.advance(STABLE)
 
-    assert drained == [event.pool for event in events.of(PoolUncordoned)]
+    assert drained == [event.pool for event in events.wait_for(PoolUncordoned)]
     assert not events.of(PoolAdded)
     (tmp_path / "go").touch()
     for handle in starts:

@@ -6,7 +6,7 @@ import pytest
 
 from policies import FixedBackoff
 from pools import ThreadPool
-from scheduler import JobSettled, JobStarted, JobState, JobSubmitted, PoolGroup
+from scheduler import JobSettled, JobStarted, JobState, JobSubmitted, PoolAdded, PoolGroup, PoolStopped
 from scheduler.testing import RecordedEvents
 
 
@@ -18,7 +18,7 @@ def test_events_arrive_in_the_order_of_the_facts(open_scheduler, in_thread):
     threads = [in_thread(lambda: [s.submit(int, n).result(20) for n in range(200)]) for _ in range(4)]
     for thread in threads:
         thread.result()
-    s.drain(20)
+    events.wait_for(JobSettled, 800)
     unsubscribe()
     s.close()
 
@@ -30,6 +30,32 @@ def test_events_arrive_in_the_order_of_the_facts(open_scheduler, in_thread):
     assert {(JobSubmitted, JobStarted, JobSettled)} == {tuple(kinds) for kinds in story.values()}
     times = [event.time for event in events.events]
     assert sorted(times) == times
+
+
+def test_a_test_waits_for_what_another_thread_tells(open_scheduler, in_thread):
+    """A thread that is telling observers is left the news of all others, whose results are there before."""
+    s = open_scheduler(PoolGroup("io", ThreadPool(slots=1)))
+    telling, go_on = threading.Event(), threading.Event()
+    events = RecordedEvents()
+
+    def slow(event):
+        if isinstance(event, PoolAdded):
+            telling.set()
+            assert go_on.wait(20)
+
+    s.subscribe(slow)
+    s.subscribe(events)
+    adding = in_thread(s.add_pool, "io")
+    assert telling.wait(20)
+    handles = [s.submit(int), s.submit(int)]
+    assert [0, 0] == [handle.result(20) for handle in handles]
+
+    with pytest.raises(TimeoutError, match=r"0 of 2 JobSettled came within 0\.01 s, among 0 events$"):
+        events.wait_for(JobSettled, 2, timeout=0.01)
+    go_on.set()
+    settled = {event.job_id for event in events.wait_for(JobSettled, 2)}
+    assert {handle.id for handle in handles} == settled
+    assert "io-2" == adding.result()
 
 
 def test_an_observer_hears_of_a_retry_between_two_starts(open_scheduler):
@@ -49,6 +75,7 @@ def test_an_observer_hears_of_a_retry_between_two_starts(open_scheduler):
     s.drain(20)
     s.submit(int).result(20)
 
+    events.wait_for(JobSettled, 2)
     told = [type(e).__name__ for e in events.events if getattr(e, "job_id", None) == handle.id]
     assert ["JobSubmitted", "JobStarted", "JobRetrying", "JobStarted", "JobSettled"] == told
     assert JobState.SUCCEEDED is events.of(JobSettled)[0].state
@@ -75,7 +102,7 @@ def test_an_observer_that_raises_harms_nobody(open_scheduler, caplog, kind):
     assert 4 == s.with_options(delay=0.001).submit(int, 4).result(20)
     assert 5 == s.with_options(delay=0.001).submit(int, 5).result(20)
     assert s.close().complete
-    assert 5 == len(events.of(JobSettled))
+    assert 5 == len(events.wait_for(JobSettled, 5))
     assert any("observer" in record.getMessage() for record in caplog.records)
 
 
@@ -143,6 +170,7 @@ def test_pools_tell_of_their_coming_and_going(open_scheduler):
     s.uncordon_pool(pool_id)
     s.drain_pool(pool_id)
 
+    events.wait_for(PoolStopped)
     about = [event for event in events.events if getattr(event, "pool", None) == pool_id]
     told, moments = [type(event).__name__ for event in about], [event.time for event in about]
     assert ["PoolAdded", "PoolCordoned", "PoolUncordoned", "PoolDraining", "PoolStopped"] == told
