@@ -9,6 +9,7 @@ JOBS ?= 2
 FIRST_SEED ?= 1
 MINUTES ?= 10
 MUTANTS ?= 300
+TIMES ?= 3
 ONLY ?= *
 
 VENV := .venv
@@ -21,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test lint format types contracts unit docs bench stress storm interleave soak mutation conformance others everywhere wheel-check clean
+.PHONY: help venv demo test lint format types contracts unit docs bench stress storm interleave stalls soak mutation conformance others everywhere wheel-check clean
 
 help: ## List these commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +70,9 @@ storm: $(READY) ## Whole runs of the core, each made by one seed: make storm [SE
 
 interleave: $(READY) ## Many schedules of each race, line by line: make interleave [SEEDS=2000] [FIRST_SEED=1] [ARGS="-k door"].
 	SEEDS=$(or $(SEEDS),2000) FIRST_SEED=$(FIRST_SEED) $(BIN)/python -m pytest -q tests/interleavings -m "slow or not slow" --timeout 3600 $(ARGS)
+
+stalls: $(READY) ## Tests whose threads stall at random, as on a busy machine: make stalls [TIMES=3] [ARGS="tests/threads -k hedge"].
+	TIMES=$(TIMES) PYTHONPATH=tests $(BIN)/python -m pytest -p stalls -q -n 8 --dist worksteal $(or $(ARGS),tests/threads tests/contract)
 
 soak: $(READY) ## Everything for real under faults, judged from outside: make soak [MINUTES=10] [ARGS="--seed 1"].
 	$(BIN)/python tests/soak/run.py --minutes $(MINUTES) $(ARGS)

@@ -541,19 +541,21 @@ def test_a_coroutine_that_ends_well_though_it_was_asked_to_stop_has_succeeded(co
     assert "saved what there was" == handle.result(20)
 
 
-def test_a_run_timeout_cancels_and_the_slot_is_back_at_once(open_scheduler):
+def test_a_run_timeout_cancels_and_the_slot_is_back_at_once(open_scheduler, pause, clock):
     """The loop goes on, and the next job must not wait for one that nobody waits for."""
-    s = open_scheduler(AsyncioPool(slots=1))
+    s = open_scheduler(AsyncioPool(slots=1), clock=clock)
     cancelled = threading.Event()
 
     async def job():
         try:
-            await asyncio.Event().wait()
+            await pause.here()
         except asyncio.CancelledError:
             cancelled.set()
             raise
 
-    handle = s.with_options(run_timeout=0.3).submit(job)
+    handle = s.with_options(run_timeout=1.0).submit(job)
+    pause.await_arrival()
+    clock.advance(1.0)
     with pytest.raises(RunTimeout):
         handle.result(20)
 
@@ -562,11 +564,9 @@ def test_a_run_timeout_cancels_and_the_slot_is_back_at_once(open_scheduler):
     assert 0 == s.pools()[0].overdue
 
 
-def test_a_coroutine_that_swallows_its_cancellation_is_reported_as_overdue(
-    open_scheduler, pauses, eventually
-):
+def test_a_coroutine_that_swallows_its_cancellation_is_reported_as_overdue(open_scheduler, pauses, clock):
     """Its slot is taken, and somebody must be able to see why."""
-    s = open_scheduler(AsyncioPool(slots=1))
+    s = open_scheduler(AsyncioPool(slots=1), clock=clock)
     first, second = pauses(), pauses()
 
     async def job():
@@ -574,7 +574,9 @@ def test_a_coroutine_that_swallows_its_cancellation_is_reported_as_overdue(
             await first.here()
         await second.here()
 
-    handle = s.with_options(run_timeout=0.02).submit(job)
+    handle = s.with_options(run_timeout=1.0).submit(job)
+    first.await_arrival()
+    clock.advance(1.0)
     with pytest.raises(RunTimeout):
         handle.result(20)
     second.await_arrival()
@@ -1176,11 +1178,11 @@ def test_a_factory_of_asyncio_tasks_that_raises_fails_the_job_alone(open_schedul
 
 def test_a_stopped_pool_delivers_what_it_abandons_once_and_ends_its_loop():
     """P6 for several at a time, with one that swallows its cancellation."""
-    stubborn, started = [], threading.Barrier(3)
+    stubborn, begun = [], threading.Semaphore(0)
 
     async def holds(swallow):
-        await asyncio.to_thread(started.wait, 20)
         try:
+            begun.release()
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             stubborn.append(swallow)
@@ -1190,7 +1192,7 @@ def test_a_stopped_pool_delivers_what_it_abandons_once_and_ends_its_loop():
     with Harness(AsyncioPool(slots=2)) as harness:
         harness.run(0, SampleCall(holds, False))
         harness.run(1, SampleCall(holds, True))
-        started.wait(20)
+        assert [begun.acquire(timeout=20) for _ in range(2)] == [True, True]
         assert (0, 1) == harness.pool.stop(0.01)
         assert () == harness.pool.stop(20)
 

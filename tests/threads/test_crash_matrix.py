@@ -203,12 +203,13 @@ def test_a_call_that_ends_badly_in_our_own_process_harms_nobody(open_scheduler, 
 @pytest.mark.parametrize("slots", [1, 2, 5])
 @pytest.mark.parametrize("kind", ["threads", "coroutines"])
 def test_a_call_that_ignores_its_limit_in_our_own_process_keeps_only_its_slot(
-    open_scheduler, gate, eventually, kind, slots
+    open_scheduler, gate, eventually, clock, kind, slots
 ):
     """It can only be asked: its handle settles, its slot counts as overdue, and the others go on."""
     woken = threading.Event()
 
     async def ignore():
+        gate.reached.set()
         while not woken.is_set():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0.005)
@@ -217,8 +218,10 @@ def test_a_call_that_ignores_its_limit_in_our_own_process_keeps_only_its_slot(
         "threads": (ThreadPool(slots), gate.stop_here, jobs.square),
         "coroutines": (AsyncioPool(slots), ignore, square_as_coroutine),
     }[kind]
-    s = open_scheduler(PoolGroup("own", pool), check_invariants=True)
-    culprit = s.with_options(run_timeout=0.05).submit(bad)
+    s = open_scheduler(PoolGroup("own", pool), clock=clock, check_invariants=True)
+    culprit = s.with_options(run_timeout=1.0).submit(bad)
+    gate.await_arrival()
+    clock.advance(1.0)
 
     assert isinstance(culprit.exception(20), RunTimeout)
     assert 1 == s.pools()[0].overdue

@@ -242,6 +242,8 @@ def test_a_process_that_cannot_be_replaced_while_its_pool_drains_loses_no_job(
     drain(s, wanted, pool_id)
     os.kill(files.pid(f"pid-{mine[0]}"), signal.SIGKILL)
     eventually(lambda: "can run nothing any more" in caplog.text, "word of the failure")
+    (record,) = (pool for pool in s._driver.core.pools if pool.pool_id == pool_id)
+    eventually(lambda: not record.released, "the books to know of it")
 
     if returns:
         wanted.pools = 2

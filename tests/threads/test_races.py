@@ -364,7 +364,7 @@ def test_a_timer_disarmed_while_the_alarm_looks_for_the_next_one_does_not_stop_t
     assert 8 == s.with_options(delay=0.001).submit(int, 8).result(20)
 
 
-def test_a_timer_armed_while_the_alarm_goes_to_sleep_is_not_missed(open_scheduler):
+def test_a_timer_armed_while_the_alarm_goes_to_sleep_is_not_missed(open_scheduler, eventually):
     """The alarm has read how long to sleep, an earlier timer is armed, and only then does it lie down."""
     s = open_scheduler(1)
     late = s.with_options(delay=3600.0).submit(int)
@@ -386,6 +386,7 @@ def test_a_timer_armed_while_the_alarm_goes_to_sleep_is_not_missed(open_schedule
 
     assert 1 == first.result(20)
     s.with_options(delay=0.003).submit(int, 2).result(20)
+    eventually(lambda: submitted, "the alarm's sleep")
     assert [7] == [handle.result(20) for handle in submitted]
     assert late.cancel()
 
