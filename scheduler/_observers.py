@@ -16,14 +16,21 @@ Observer = Callable[[Event], object]
 _log = log_of("two-tier-scheduler.observers")
 
 
+#: Seconds for which a worker tells what others have brought before a thread of its own takes over, and the worker
+#: turns to its next job, which has been given to it already. Arbitrary: two thousand events, told quickly.
+PATIENCE = 0.01
+
+
 class Observers:
     """Hands events to observers, in order, one thread at a time and outside every lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self._observers: tuple[Observer, ...] = ()
-        self._relay = Relay(self._tell)
+        self._relay = Relay(self._tell, PATIENCE, f"two-tier-scheduler-{name}-observers")
         #: Deliver what is queued.
         self.hand_out = self._relay.hand_out
+        #: Wait for what a thread of its own tells, with a limit for each thing and one for all.
+        self.wait = self._relay.wait_for_relief
 
     def add(self, observer: Observer) -> None:
         """Let `observer` hear of every event from now on."""

@@ -2,11 +2,16 @@
 
 Whoever brings something while another thread is handing on leaves it with that thread. So many workers
 that settle jobs at once do not stand in line for the lock of somebody who waits for all of them.
+
+The one that hands on has work of its own, and others may bring things faster than they are told. So after
+its patience it leaves the rest to a thread made for that, which ends when there is no more.
 """
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -15,34 +20,81 @@ T = TypeVar("T")
 
 
 class Relay(Generic[T]):
-    """Calls `tell` with everything that was put in. Threads: every method, from any thread."""
+    """Calls `tell` with everything that was put in. Threads: every method, from any thread.
 
-    __slots__ = ("_giver", "_outbox", "_tell", "put")
+    `patience` is for how many seconds a thread tells what others have brought, and `name` that of the thread that
+    then goes on.
+    """
 
-    def __init__(self, tell: Callable[[T], object]) -> None:
+    __slots__ = ("_giver", "_name", "_outbox", "_patience", "_relief", "_tell", "put")
+
+    def __init__(self, tell: Callable[[T], object], patience: float = math.inf, name: str = "") -> None:
         self._tell = tell
+        self._patience, self._name = patience, name
         self._outbox: deque[T] = deque()
         #: Held by the thread that hands out.
         self._giver = threading.RLock()
+        #: The last thread that took over.
+        self._relief: threading.Thread | None = None
         #: Queue a thing for the next `hand_out`, of whichever thread.
         self.put = self._outbox.append
 
     def hand_out(self) -> None:
         """Tell what is queued, unless another thread (or an outer frame of this one) is at it.
 
-        The race and why it loses nothing: (1) A finds the outbox empty and is about to leave;
-        (2) B queues a thing, finds A still handing out, and leaves; (3) A lets go; (4) A looks at the
-        outbox once more *after* letting go, and finds B's thing.
+        The race and why it loses nothing: (1) A finds the outbox empty, or has lost patience, and is about to
+        leave; (2) B queues a thing, finds A still handing out, and leaves; (3) A lets go; (4) A looks at the
+        outbox once more *after* letting go, finds B's thing, and tells it or has it told.
         """
         giver, outbox = self._giver, self._outbox
         if not outbox or giver._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
             return
+        patience = self._patience
         try:
             while outbox and giver.acquire(blocking=False):
+                until = time.monotonic() + patience
                 while outbox:
                     self._tell(outbox.popleft())
+                    if time.monotonic() >= until:
+                        break
                 giver.release()
+                if outbox and patience < math.inf and self._relieved():
+                    return
+                patience = math.inf  # no thread is to be had, or what there was is told
         except BaseException:  # an interrupt
             if giver._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
                 giver.release()
             raise
+
+    def wait_for_relief(self, patience: float, until: float) -> None:
+        """Wait for the thread that took over, if one did, until the monotonic time `until`.
+
+        No longer than it tells something every `patience` seconds: what it calls may never return.
+        """
+        relief, left = self._relief, -1
+        if relief is threading.current_thread():
+            return
+        while relief is not None and relief.is_alive() and len(self._outbox) != left:
+            left, seconds = len(self._outbox), until - time.monotonic()
+            if seconds <= 0:
+                return
+            relief.join(min(patience, seconds))
+
+    def _relieved(self) -> bool:
+        """Have a thread of its own tell the rest; return whether one was to be had."""
+        relief = threading.Thread(target=self._go_on, name=self._name, daemon=True)
+        try:
+            relief.start()
+        except RuntimeError:  # the system refuses, or the interpreter exits
+            return False
+        self._relief = relief
+        return True
+
+    def _go_on(self) -> None:
+        """Tell what is queued, once whoever tells has left: so all is told when the last relief has ended."""
+        more = True
+        while more:
+            with self._giver:
+                while self._outbox:
+                    self._tell(self._outbox.popleft())
+            more = bool(self._outbox)

@@ -147,6 +147,7 @@ class Closing:
         finally:
             try:
                 self._enter(Phase.CLOSED)
+                driver.observers.wait(_LEAVE_WITHIN, max(self._finish_at, time.monotonic() + _LEAVE_WITHIN))
             finally:
                 with _guard:
                     self._done.set()

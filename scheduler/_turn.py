@@ -71,7 +71,7 @@ class Turns(ABC):
         self.condition = as_condition(self.lock)
         #: Who tells those that wait through `concurrent.futures`.
         self.heralds = Relay(herald)
-        self.observers = Observers()
+        self.observers = Observers(name)
         #: Why submissions are refused; None while they are not.
         self.refusing: str | None = None
         #: Set in a child process after fork: the threads that would do anything are gone.

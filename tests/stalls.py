@@ -64,9 +64,9 @@ class Stalls:
             return
         of_test = file.startswith(_PLACES[2]) and threading.current_thread() is not threading.main_thread()
         if self._random() < (self.share_of_jobs if of_test else self.share):
-            seconds = self._random() * self.longest
-            self._left -= seconds
-            time.sleep(seconds)
+            began = time.monotonic()
+            time.sleep(self._random() * self.longest)
+            self._left -= time.monotonic() - began  # far longer than asked for while others spin for a lock
 
 
 def pytest_generate_tests(metafunc):

@@ -22,6 +22,21 @@ def two_bring_things_to_a_relay():
     assert [1, 2] == sorted(told)
 
 
+def two_bring_things_to_a_relay_that_has_no_patience():
+    told = []
+    relay = Relay(told.append, 0.0, "two-tier-scheduler-relief")
+
+    def bring(*things):
+        for thing in things:
+            relay.put(thing)
+        relay.hand_out()
+
+    together(lambda: bring(1, 2), lambda: bring(3))
+    relay.wait_for_relief(1.0, strands.monotonic() + 60.0)
+    assert [1, 2, 3] == sorted(told)
+    assert told.index(1) < told.index(2)
+
+
 def two_arm_an_alarm():
     guard, armed, rung, both = strands.Lock(), [], [], strands.Event()
 
@@ -111,7 +126,8 @@ def a_loop_is_given_a_call_as_it_goes_to_sleep():
 
 
 RELAY = Scenario(two_bring_things_to_a_relay, ("scheduler._relay",))
+RELIEF = Scenario(two_bring_things_to_a_relay_that_has_no_patience, ("scheduler._relay",))
 ALARM = Scenario(two_arm_an_alarm, ("scheduler._alarm",), horizon=0.5)
 POOL = Scenario(a_pool_of_threads_is_drained_as_its_last_call_runs, ("pools.thread_pool",))
 LOOP = Scenario(a_loop_is_given_a_call_as_it_goes_to_sleep, ("pools.asyncio_pool",))
-COMPONENTS = [RELAY, ALARM, POOL, LOOP]
+COMPONENTS = [RELAY, RELIEF, ALARM, POOL, LOOP]

@@ -123,6 +123,16 @@ BUGS = [
         "what is brought as the giver leaves stays lying",
     ),
     Bug(
+        "relief-looks-too-soon",
+        "scheduler._relay",
+        "Relay.hand_out",
+        "                giver.release()\n                if outbox and patience < math.inf and self._relieved():\n",
+        "                more = bool(outbox)\n                giver.release()\n"
+        "                if not more or self._relieved():\n",
+        "two_bring_things_to_a_relay_that_has_no_patience",
+        "what is brought as the impatient giver leaves stays lying",
+    ),
+    Bug(
         "drain-flag-last",
         "pools.thread_pool",
         "_Threads.drain",

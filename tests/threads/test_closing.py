@@ -825,7 +825,7 @@ def test_a_cordoned_pool_does_not_keep_a_scheduler_from_ending(open_scheduler, i
     assert 7 == handle.result(0)
 
 
-def test_leaving_async_with_by_a_timeout_does_not_tear_the_closing(open_scheduler, gate):
+def test_leaving_async_with_by_a_timeout_does_not_tear_the_closing(open_scheduler, gate, eventually):
     """Whoever waited for the end may be gone when it comes."""
     s = open_scheduler(1)
 
@@ -841,7 +841,7 @@ def test_leaving_async_with_by_a_timeout_does_not_tear_the_closing(open_schedule
     gate.open()
 
     assert s.close().complete
-    assert [True] == after
+    eventually(lambda: [True] == after, "the callback")
 
 
 def test_a_stuck_neighbour_of_the_job_that_closes_is_named(open_scheduler, gate):

@@ -128,7 +128,7 @@ def test_an_observer_whose_name_cannot_be_had_harms_nobody(open_scheduler):
     assert 2 == s.submit(int, 2).result(20)
 
 
-def test_an_observer_may_submit_and_ask(open_scheduler):
+def test_an_observer_may_submit_and_ask(open_scheduler, eventually):
     """It is called outside every lock, so it can do whatever a user can."""
     s = open_scheduler(1)
     handles = []
@@ -140,11 +140,80 @@ def test_an_observer_may_submit_and_ask(open_scheduler):
 
     s.subscribe(observer)
     s.submit(int).result(20)
-    s.drain(20)
-    s.submit(int).result(20)
-    s.drain(20)
+    eventually(lambda: 5 == len(handles), "what the observer submits")
 
     assert list(range(5)) == [handle.result(20) for handle in handles]
+
+
+def test_a_job_does_not_wait_until_the_news_of_all_others_is_told(open_scheduler, gate, monkeypatch):
+    """The worker that tells has been given its next job: while others brought news, that job did not begin."""
+    monkeypatch.setattr("scheduler._observers.PATIENCE", 0.0)
+    s = open_scheduler(1)
+    begun, starts, waited = threading.Event(), [], []
+
+    def wait_for_the_job(event):
+        if isinstance(event, JobStarted):
+            starts.append(event)
+            if len(starts) == 2:
+                waited.append(begun.wait(20))
+
+    s.subscribe(events := RecordedEvents())
+    s.subscribe(wait_for_the_job)
+    s.submit(gate.stop_here)
+    gate.await_arrival()
+    second = s.submit(begun.set)
+    gate.open()
+
+    assert second.result(20) is None
+    events.wait_for(JobSettled, 2)
+    s.close()
+    assert [True] == waited
+
+
+def test_where_no_thread_is_to_be_had_the_worker_tells_all_itself(open_scheduler, gate, monkeypatch):
+    """Late news beats none."""
+    monkeypatch.setattr("scheduler._observers.PATIENCE", 0.0)
+    monkeypatch.setattr("scheduler._relay.Relay._relieved", lambda _relay: False)
+    s = open_scheduler(2)
+    s.subscribe(events := RecordedEvents())
+    handles = [s.submit(int, n) for n in range(20)]
+
+    assert list(range(20)) == [handle.result(20) for handle in handles]
+    assert 20 == len(events.wait_for(JobSettled, 20))
+
+
+def test_closing_waits_for_what_is_still_to_be_told(open_scheduler, eventually, monkeypatch):
+    """The last news of a program that ends is often the most wanted."""
+    monkeypatch.setattr("scheduler._observers.PATIENCE", 0.0)
+    s = open_scheduler(2)
+    pause, told = threading.Event(), []
+
+    def slow(event):
+        pause.wait(0.001)
+        told.append(type(event).__name__)
+
+    s.subscribe(slow)
+    for n in range(20):
+        s.submit(int, n)
+    s.close()
+
+    assert (20, "SchedulerClosing") == (told.count("JobSettled"), told[-1])
+    eventually(lambda: not [t for t in threading.enumerate() if t.name.endswith("-observers")], "their end")
+
+
+@pytest.mark.parametrize("limits", [{"finish_within": 0, "cancel_within": 0}, {}])
+def test_closing_does_not_wait_for_an_observer_that_hangs(open_scheduler, gate, monkeypatch, limits):
+    """It ends in bounded time, whatever is called."""
+    monkeypatch.setattr("scheduler._observers.PATIENCE", 0.0)
+    monkeypatch.setattr("scheduler._stopping._LEAVE_WITHIN", 0.1)
+    s = open_scheduler(1)
+    s.subscribe(lambda event: gate.stop_here() if isinstance(event, JobSettled) else None)
+    s.submit(int)
+    gate.await_arrival()
+    s.submit(int).result(20)
+
+    assert s.close(**limits).complete
+    gate.open()
 
 
 def test_unsubscribing_twice_is_harmless_and_ends_the_telling(open_scheduler):
