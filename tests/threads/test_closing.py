@@ -403,7 +403,9 @@ def test_a_job_in_its_submitters_thread_may_close_its_own_scheduler(open_schedul
     assert "ended" == running.result().result(20)
 
 
-def test_a_job_in_its_submitters_thread_may_shut_down_without_a_deadline(open_scheduler, gate, in_thread):
+def test_a_job_in_its_submitters_thread_may_shut_down_without_a_deadline(
+    open_scheduler, gate, in_thread, eventually
+):
     """Without a deadline nobody comes and gives that job up: it must be known as the one that closes."""
     s = open_scheduler(1, capacity=1, admission=CallerRuns())
     s.submit(gate.stop_here)
@@ -411,6 +413,7 @@ def test_a_job_in_its_submitters_thread_may_shut_down_without_a_deadline(open_sc
     waiting = s.submit(int, 7)
 
     running = in_thread(s.submit, s.shutdown)
+    eventually(lambda: s._driver.closing is not None, "the closing")
     gate.open()
     assert 7 == waiting.result(20)
     running.join(5)
