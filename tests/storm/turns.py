@@ -97,7 +97,7 @@ class Turns:
         #: What was the case when a submit was torn.
         self.torn: set[str] = set()
         self._watch = watch
-        self._observers = Observers()
+        self._observers = Observers("storm")
         self._started = 0
         if weather.raising:
             self._observers.add(_raises)

@@ -20,7 +20,7 @@ def put(room, made):
 
 
 def listening(*observers):
-    room = Observers()
+    room = Observers("test")
     for observer in observers:
         room.add(observer)
     return room
@@ -113,7 +113,7 @@ def test_who_has_left_hears_nothing_more():
 def test_an_observer_may_leave_while_it_listens():
     """Waiting for one event and then unsubscribing is the common case."""
     heard = []
-    room = Observers()
+    room = Observers("test")
 
     def once(event):
         heard.append(event.time)
