@@ -16,8 +16,8 @@ Observer = Callable[[Event], object]
 _log = log_of("two-tier-scheduler.observers")
 
 
-#: Seconds for which a worker tells what others have brought before a thread of its own takes over, and the worker
-#: turns to its next job, which has been given to it already. Arbitrary: two thousand events, told quickly.
+#: Seconds after which a worker leaves what others have brought to a thread of its own, and turns to its next job, which
+#: has been given to it already. Arbitrary: two thousand events, told quickly.
 PATIENCE = 0.01
 
 

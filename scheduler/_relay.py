@@ -4,7 +4,8 @@ Whoever brings something while another thread is handing on leaves it with that 
 that settle jobs at once do not stand in line for the lock of somebody who waits for all of them.
 
 The one that hands on has work of its own, and others may bring things faster than they are told. So after
-its patience it leaves the rest to a thread made for that, which ends when there is no more.
+its patience it leaves what others have brought to a thread made for that, which ends when there is no more.
+What it has brought itself it tells itself: where there is one thread, there is never a second.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Relay(Generic[T]):
     then goes on.
     """
 
-    __slots__ = ("_giver", "_name", "_outbox", "_patience", "_relief", "_tell", "put")
+    __slots__ = ("_giver", "_name", "_outbox", "_own", "_patience", "_relief", "_relieved", "_tell", "put")
 
     def __init__(self, tell: Callable[[T], object], patience: float = math.inf, name: str = "") -> None:
         self._tell = tell
@@ -34,33 +35,40 @@ class Relay(Generic[T]):
         self._outbox: deque[T] = deque()
         #: Held by the thread that hands out.
         self._giver = threading.RLock()
-        #: The last thread that took over.
+        #: How many of those that are queued the giver tells whatever happens: it has brought the last of them.
+        self._own = 0
+        #: The last thread that took over, and whether it is at it still.
         self._relief: threading.Thread | None = None
+        self._relieved = False
         #: Queue a thing for the next `hand_out`, of whichever thread.
         self.put = self._outbox.append
 
     def hand_out(self) -> None:
         """Tell what is queued, unless another thread (or an outer frame of this one) is at it.
 
-        The race and why it loses nothing: (1) A finds the outbox empty, or has lost patience, and is about to
-        leave; (2) B queues a thing, finds A still handing out, and leaves; (3) A lets go; (4) A looks at the
-        outbox once more *after* letting go, finds B's thing, and tells it or has it told.
+        The race and why it loses nothing: (1) A finds the outbox empty and is about to leave; (2) B queues
+        a thing, finds A still handing out, and leaves; (3) A lets go; (4) A looks at the outbox once more
+        *after* letting go, and finds B's thing. `_go_on` ends in the same way.
         """
         giver, outbox = self._giver, self._outbox
-        if not outbox or giver._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+        if not outbox or self._relieved:
             return
-        patience = self._patience
+        if giver._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+            self._own = len(outbox)
+            return
+        until = time.monotonic() + self._patience
         try:
             while outbox and giver.acquire(blocking=False):
-                until = time.monotonic() + patience
+                self._own = len(outbox)
                 while outbox:
+                    self._own -= 1
                     self._tell(outbox.popleft())
-                    if time.monotonic() >= until:
-                        break
+                    if self._own <= 0 and outbox and time.monotonic() >= until:
+                        if self._relieve():
+                            giver.release()
+                            return
+                        until = math.inf
                 giver.release()
-                if outbox and patience < math.inf and self._relieved():
-                    return
-                patience = math.inf  # no thread is to be had, or what there was is told
         except BaseException:  # an interrupt
             if giver._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
                 giver.release()
@@ -80,21 +88,29 @@ class Relay(Generic[T]):
                 return
             relief.join(min(patience, seconds))
 
-    def _relieved(self) -> bool:
-        """Have a thread of its own tell the rest; return whether one was to be had."""
+    def _relieve(self) -> bool:
+        """Have a thread of its own tell the rest; return whether one was to be had. The caller is the giver."""
         relief = threading.Thread(target=self._go_on, name=self._name, daemon=True)
         try:
+            self._relieved = True  # from here on nobody else takes what is left
             relief.start()
-        except RuntimeError:  # the system refuses, or the interpreter exits
-            return False
+        except BaseException as error:
+            self._relieved = False
+            if isinstance(error, RuntimeError):  # the system refuses, or the interpreter exits
+                return False
+            raise
         self._relief = relief
         return True
 
     def _go_on(self) -> None:
-        """Tell what is queued, once whoever tells has left: so all is told when the last relief has ended."""
+        """Tell what is queued, once the giver has left."""
         more = True
         while more:
-            with self._giver:
-                while self._outbox:
-                    self._tell(self._outbox.popleft())
+            try:
+                self._relieved = True
+                with self._giver:
+                    while self._outbox:
+                        self._tell(self._outbox.popleft())
+            finally:
+                self._relieved = False
             more = bool(self._outbox)

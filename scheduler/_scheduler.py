@@ -184,7 +184,7 @@ class Scheduler(Submitter):
 
         Events arrive in order, one at a time, outside every lock, on the thread that caused them or, while
         another is telling observers, on that one: a moment later, perhaps, than a result is there. After
-        10 ms of telling, a thread of its own goes on with the rest.
+        10 ms of telling what others bring, a thread goes on that is made for it.
         An observer that raises is logged and changes nothing. With an observer, a job costs about
         5 µs more.
         """

@@ -24,14 +24,19 @@ def two_bring_things_to_a_relay():
 
 def two_bring_things_to_a_relay_that_has_no_patience():
     told = []
-    relay = Relay(told.append, 0.0, "two-tier-scheduler-relief")
 
-    def bring(*things):
-        for thing in things:
-            relay.put(thing)
+    def tell(thing):
+        told.append(thing)
+        if thing == 1:
+            relay.put(2)  # as if a third had brought it now
+
+    relay = Relay(tell, 0.0, "two-tier-scheduler-relief")
+
+    def bring(thing):
+        relay.put(thing)
         relay.hand_out()
 
-    together(lambda: bring(1, 2), lambda: bring(3))
+    together(lambda: bring(1), lambda: bring(3))
     relay.wait_for_relief(1.0, strands.monotonic() + 60.0)
     assert [1, 2, 3] == sorted(told)
     assert told.index(1) < told.index(2)

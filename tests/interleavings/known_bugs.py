@@ -125,12 +125,11 @@ BUGS = [
     Bug(
         "relief-looks-too-soon",
         "scheduler._relay",
-        "Relay.hand_out",
-        "                giver.release()\n                if outbox and patience < math.inf and self._relieved():\n",
-        "                more = bool(outbox)\n                giver.release()\n"
-        "                if not more or self._relieved():\n",
+        "Relay._go_on",
+        "            finally:\n                self._relieved = False\n            more = bool(self._outbox)\n",
+        "                more = bool(self._outbox)\n            finally:\n                self._relieved = False\n",
         "two_bring_things_to_a_relay_that_has_no_patience",
-        "what is brought as the impatient giver leaves stays lying",
+        "what is brought as the relief leaves stays lying",
     ),
     Bug(
         "drain-flag-last",

@@ -523,30 +523,9 @@ def test_two_threads_that_wait_for_jobs_of_two_schedulers_do_not_wait_for_each_o
     assert [None, None] == [thread.error for thread in threads]
 
 
-def test_events_keep_their_order_when_two_threads_start_handing_out_together():
+def test_events_keep_their_order_when_two_threads_start_handing_out_together(in_thread):
     """An observer that sees a job settle before it starts cannot keep a count."""
-    both = threading.Barrier(2)
-    mine = threading.local()
-
-    class Lying(Observers):
-        """Lets two threads see at the same moment that nobody is handing out."""
-
-        _flag = False
-
-        @property
-        def _handing_out(self):
-            flag = self._flag
-            if not flag and not getattr(mine, "met", False):
-                mine.met = True
-                with contextlib.suppress(threading.BrokenBarrierError):
-                    both.wait(0.5)  # alone if the other one was kept out: that is right
-            return flag
-
-        @_handing_out.setter
-        def _handing_out(self, flag):
-            self._flag = flag
-
-    observers = Lying()
+    observers, both = Observers("race"), threading.Barrier(2)
     inside = threading.Lock()
     pause = threading.Event()
     heard, overlaps = [], []
@@ -561,11 +540,9 @@ def test_events_keep_their_order_when_two_threads_start_handing_out_together():
 
     observers.put([(number, None) for number in range(20)])
     observers.add(observe)
-    threads = [threading.Thread(target=observers.hand_out) for _ in range(2)]
+    threads = [in_thread(lambda: both.wait(20) + 1 and observers.hand_out()) for _ in range(2)]
     for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+        thread.result()
 
     assert [] == overlaps
     assert list(range(20)) == heard

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from policies import FixedBackoff
-from pools import ThreadPool
+from pools import InlinePool, ThreadPool
 from scheduler import JobSettled, JobStarted, JobState, JobSubmitted, PoolAdded, PoolGroup, PoolStopped
 from scheduler.testing import RecordedEvents
 
@@ -145,75 +145,101 @@ def test_an_observer_may_submit_and_ask(open_scheduler, eventually):
     assert list(range(5)) == [handle.result(20) for handle in handles]
 
 
-def test_a_job_does_not_wait_until_the_news_of_all_others_is_told(open_scheduler, gate, monkeypatch):
-    """The worker that tells has been given its next job: while others brought news, that job did not begin."""
+@pytest.fixture
+def relieved(open_scheduler, gate, monkeypatch):
+    """Return a function that opens a scheduler whose only worker tells its news until a pool is added by another thread.
+
+    A thread made for that tells of the pool, by the function given; the worker has a second job, which is returned.
+    """
     monkeypatch.setattr("scheduler._observers.PATIENCE", 0.0)
-    s = open_scheduler(1)
-    begun, starts, waited = threading.Event(), [], []
 
-    def wait_for_the_job(event):
-        if isinstance(event, JobStarted):
-            starts.append(event)
-            if len(starts) == 2:
-                waited.append(begun.wait(20))
+    def make(tell, job=int):
+        s = open_scheduler(1)
+        telling, brought = threading.Event(), threading.Event()
 
-    s.subscribe(events := RecordedEvents())
-    s.subscribe(wait_for_the_job)
-    s.submit(gate.stop_here)
-    gate.await_arrival()
-    second = s.submit(begun.set)
-    gate.open()
+        def observe(event):
+            if isinstance(event, JobSettled) and event.job_id == first.id:
+                telling.set()
+                assert brought.wait(20)
+            if isinstance(event, PoolAdded):
+                tell()
+
+        s.subscribe(observe)
+        first = s.submit(gate.stop_here)
+        gate.await_arrival()
+        second = s.submit(job)
+        gate.open()
+        assert telling.wait(20)
+        s.add_pool("thread")
+        brought.set()
+        return s, second
+
+    return make
+
+
+def test_a_job_does_not_wait_until_the_news_of_others_is_told(relieved):
+    """The worker that tells has been given its next job: while others brought news, that job did not begin."""
+    begun, waited = threading.Event(), threading.Event()
+
+    _, second = relieved(lambda: begun.wait(20) and waited.set(), begun.set)
 
     assert second.result(20) is None
-    events.wait_for(JobSettled, 2)
+    assert waited.wait(20)
+
+
+def test_closing_waits_for_what_is_still_to_be_told(relieved):
+    """The last news of a program that ends is often the most wanted."""
+    slow, told = threading.Event(), []
+    s, _ = relieved(lambda: slow.wait(0.2))
+    s.subscribe(lambda event: told.append(type(event).__name__))
+
     s.close()
-    assert [True] == waited
+
+    assert "SchedulerClosing" == told[-1]
+    assert not [t for t in threading.enumerate() if t.name.endswith("-observers")]
+
+
+@pytest.mark.parametrize("limits", [{"finish_within": 0, "cancel_within": 0}, {}])
+def test_closing_does_not_wait_for_an_observer_that_hangs(relieved, gates, monkeypatch, limits):
+    """It ends in bounded time, whatever is called."""
+    monkeypatch.setattr("scheduler._stopping._LEAVE_WITHIN", 0.1)
+    hangs = gates()
+    s, second = relieved(hangs.stop_here)
+    hangs.await_arrival()
+    second.result(20)
+
+    assert s.close(**limits).complete
+    hangs.open()
+
+
+def test_what_a_single_thread_brings_it_tells_itself(open_scheduler, monkeypatch):
+    """Where nothing runs in threads, everything is told when `submit` returns, however slow the telling."""
+    monkeypatch.setattr("scheduler._observers.PATIENCE", 0.0)
+    s = open_scheduler(InlinePool())
+    told = []
+
+    def slow(event):
+        told.append((type(event), threading.current_thread()))
+        if isinstance(event, JobSettled) and event.job_id == 1:
+            s.submit(int)
+
+    s.subscribe(slow)
+    s.submit(int)
+
+    assert 2 == len([kind for kind, _ in told if kind is JobSettled])
+    assert {threading.current_thread()} == {thread for _, thread in told}
 
 
 def test_where_no_thread_is_to_be_had_the_worker_tells_all_itself(open_scheduler, gate, monkeypatch):
     """Late news beats none."""
     monkeypatch.setattr("scheduler._observers.PATIENCE", 0.0)
-    monkeypatch.setattr("scheduler._relay.Relay._relieved", lambda _relay: False)
+    monkeypatch.setattr("scheduler._relay.Relay._relieve", lambda _relay: False)
     s = open_scheduler(2)
     s.subscribe(events := RecordedEvents())
     handles = [s.submit(int, n) for n in range(20)]
 
     assert list(range(20)) == [handle.result(20) for handle in handles]
     assert 20 == len(events.wait_for(JobSettled, 20))
-
-
-def test_closing_waits_for_what_is_still_to_be_told(open_scheduler, eventually, monkeypatch):
-    """The last news of a program that ends is often the most wanted."""
-    monkeypatch.setattr("scheduler._observers.PATIENCE", 0.0)
-    s = open_scheduler(2)
-    pause, told = threading.Event(), []
-
-    def slow(event):
-        pause.wait(0.001)
-        told.append(type(event).__name__)
-
-    s.subscribe(slow)
-    for n in range(20):
-        s.submit(int, n)
-    s.close()
-
-    assert (20, "SchedulerClosing") == (told.count("JobSettled"), told[-1])
-    eventually(lambda: not [t for t in threading.enumerate() if t.name.endswith("-observers")], "their end")
-
-
-@pytest.mark.parametrize("limits", [{"finish_within": 0, "cancel_within": 0}, {}])
-def test_closing_does_not_wait_for_an_observer_that_hangs(open_scheduler, gate, monkeypatch, limits):
-    """It ends in bounded time, whatever is called."""
-    monkeypatch.setattr("scheduler._observers.PATIENCE", 0.0)
-    monkeypatch.setattr("scheduler._stopping._LEAVE_WITHIN", 0.1)
-    s = open_scheduler(1)
-    s.subscribe(lambda event: gate.stop_here() if isinstance(event, JobSettled) else None)
-    s.submit(int)
-    gate.await_arrival()
-    s.submit(int).result(20)
-
-    assert s.close(**limits).complete
-    gate.open()
 
 
 def test_unsubscribing_twice_is_harmless_and_ends_the_telling(open_scheduler):
