@@ -810,7 +810,7 @@ def test_nothing_of_a_loop_is_left_when_its_pool_is_gone(open_scheduler, caplog)
 
 def test_a_drained_pool_finishes_its_coroutines_and_goes(open_scheduler, pause):
     """Capacity shrinks by whole pools, and what runs there is not cut off."""
-    s = open_scheduler(PoolGroup("net", AsyncioPool(slots=1), min_pools=2, max_pools=3))
+    s = open_scheduler(PoolGroup("net", AsyncioPool(slots=1), min_pools=2))
     s.add_pool("net")
     handle = s.submit(pause.here, "finished")
     pause.await_arrival()
