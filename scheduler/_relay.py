@@ -35,7 +35,7 @@ class Relay(Generic[T]):
         self._outbox: deque[T] = deque()
         #: Held by the thread that hands out.
         self._giver = threading.RLock()
-        #: How many of those that are queued the giver tells whatever happens: it has brought the last of them.
+        #: How many of those that are queued the giver tells in any case: it has brought the last of them itself.
         self._own = 0
         #: The last thread that took over, and whether it is at it still.
         self._relief: threading.Thread | None = None
@@ -56,18 +56,18 @@ class Relay(Generic[T]):
         if giver._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
             self._own = len(outbox)
             return
-        until = time.monotonic() + self._patience
+        until, brought = time.monotonic() + self._patience, len(outbox)
         try:
             while outbox and giver.acquire(blocking=False):
-                self._own = len(outbox)
+                self._own, brought = brought, 0
                 while outbox:
-                    self._own -= 1
-                    self._tell(outbox.popleft())
-                    if self._own <= 0 and outbox and time.monotonic() >= until:
+                    if self._own <= 0 and time.monotonic() >= until:
                         if self._relieve():
                             giver.release()
                             return
                         until = math.inf
+                    self._own -= 1
+                    self._tell(outbox.popleft())
                 giver.release()
         except BaseException:  # an interrupt
             if giver._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
