@@ -14,6 +14,11 @@ class SchedulerError(Exception):
     """The root of everything this library raises on purpose."""
 
 
+def tears(error: BaseException) -> bool:
+    """Whether an exception may have come between any two steps of ours, as an interrupt does."""
+    return not isinstance(error, Exception) or isinstance(error, RecursionError | MemoryError)
+
+
 class QueueFull(SchedulerError):
     """The front queue is at capacity and the admission policy turned the job away."""
 

@@ -21,6 +21,7 @@ from policies.contracts import Admission
 from ._core.core import Core
 from ._core.job import Job, JobOptions, Line
 from ._core.pool_table import PoolRecord, Slot
+from ._errors import SchedulerError, tears
 from ._notes import Notes
 from ._noting import NotingCore
 from ._plain import place_of
@@ -63,8 +64,10 @@ def _entry(kind: str, say: Callable[..., tuple[float, tuple[str, ...]]], effect:
     return entry
 
 
-def _raised(notes: Notes, error: BaseException) -> None:
-    notes.effects.append(f'["raise",{text(place_of(type(error)).partition(":")[2])}]')
+def _raised(notes: Notes, error: BaseException, *, torn: bool = False) -> None:
+    """Note what a call raised; a call that was torn may have done anything, and is not compared."""
+    kind = "torn" if torn or tears(error) else "raise"
+    notes.effects.append(f'["{kind}",{text(place_of(type(error)).partition(":")[2])}]')
 
 
 def _pool(core: RecordingCore, pool: PoolRecord, now: float, **_named: Any) -> tuple[float, tuple[str, ...]]:
@@ -137,7 +140,7 @@ class RecordingCore(NotingCore):
         try:
             answer = take(job, now)
         except BaseException as error:
-            _raised(notes, error)
+            _raised(notes, error, torn=not isinstance(error, SchedulerError))  # as `Driver.submit` has it
             raise
         else:
             if answer is not None and not isinstance(answer, Slot):
@@ -160,6 +163,9 @@ class RecordingCore(NotingCore):
         notes.inside = True
         try:
             super().finish(slot, value, error, now)
+        except BaseException as wrong:
+            _raised(notes, wrong)
+            raise
         finally:
             notes.inside = False
             try:
@@ -176,6 +182,9 @@ class RecordingCore(NotingCore):
         notes.inside = True
         try:
             return super().refill(slot, now)
+        except BaseException as error:
+            _raised(notes, error)
+            raise
         finally:
             notes.inside = False
             self.write(f'["refill",{now!r},{notes.slot(slot)}', now)

@@ -140,6 +140,14 @@ class ReplayedCore(RecordingCore):
         return self.pool(pool_id).all_slots[int(index)]
 
 
+def _is_torn(line: Any) -> bool:
+    """Whether an interrupt tore this turn: where it struck was not recorded, so what it did cannot be compared."""
+    effects = line[-1] if isinstance(line, list) and line and line[0] not in ASIDE else None
+    return isinstance(effects, list) and [["torn"]] == [
+        each[:1] for each in effects[-1:] if isinstance(each, list)
+    ]
+
+
 class Player:
     """Plays one recording."""
 
@@ -170,6 +178,9 @@ class Player:
         """Play everything, or until ``look(now)`` says that it is enough; return what became of it."""
         divergence = None
         for number, line in self.file.lines():
+            if _is_torn(line):
+                self.ended = "interrupt"
+                break
             try:
                 divergence = self._line(number, line)
                 enough = line[0] == "end" or (look is not None and line[0] not in ASIDE and look(line[1]))

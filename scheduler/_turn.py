@@ -30,7 +30,7 @@ from ._core.job import Job
 from ._core.pool_table import PoolRecord, Slot
 from ._core.states import CANCELLED, SUCCEEDED
 from ._current import local
-from ._errors import SchedulerError
+from ._errors import SchedulerError, tears
 from ._handle import JobHandle
 from ._judging import judges
 from ._letters import Letters
@@ -45,9 +45,6 @@ _log = log_of("two-tier-scheduler.driver")
 
 #: Where an exception struck: with the books in order, with the books torn, and after the turn.
 INSIDE, INSIDE_TORN, OUTSIDE = range(3)
-
-#: Exceptions that may come between any two steps of ours, like an interrupt.
-_TEARING = (RecursionError, MemoryError)
 
 
 class Turns(ABC):
@@ -148,8 +145,7 @@ class Turns(ABC):
                     fresh = self.conclude()
                     left, self.core.left = self.core.left, fresh
                 except BaseException as error:
-                    tears = not isinstance(error, Exception) or isinstance(error, _TEARING)
-                    self.debts.append((None, None, None, error, INSIDE_TORN if tears else INSIDE))
+                    self.debts.append((None, None, None, error, INSIDE_TORN if tears(error) else INSIDE))
                     raise
                 finally:
                     self._busy = False

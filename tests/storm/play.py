@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -27,6 +28,8 @@ from scheduler._core.pool_table import PoolRecord, Slot
 from scheduler._core.standing import standing
 from scheduler._core.states import JobState, PoolState
 from scheduler._options import checked
+from scheduler._recording import RecordingCore
+from scheduler.testing import Replay, replay
 
 #: Virtual seconds within which everything has settled once faults have stopped. The most that was needed is
 #: printed by ``make storm``.
@@ -299,7 +302,7 @@ class World(Closing):
         self.calm, self.failing, began = True, False, self.now
         self._observers.add(self._uncordon)  # what was cordoned in quarantine is again when it is released
         for pool in list(self.core.pools):
-            pool.loop_lag = 0.0
+            self.turn(lambda pool=pool: self.core.lagged(pool, 0.0, self.now))
             if pool.state is PoolState.CORDONED:
                 self.turn(lambda pool=pool: self.core.pool_up(pool, self.now))
         for call in list(self.calls.values()):
@@ -386,6 +389,8 @@ class Played:
 
     world: World
     caught: Caught | None
+    #: What became of the run's recording when it was played again, if one was made.
+    replayed: Replay | None = None
 
     @property
     def digest(self) -> str:
@@ -395,11 +400,15 @@ class Played:
 
 
 def play(
-    drawn: Weather | int, given: Iterable[Stimulus] | None = None, *, watch: Watch | None = None
+    drawn: Weather | int,
+    given: Iterable[Stimulus] | None = None,
+    *,
+    watch: Watch | None = None,
+    record: Path | None = None,
 ) -> Played:
-    """Play a seed, or a weather with stimuli that were made of one."""
+    """Play a seed, or a weather with stimuli that were made of one; record it, perhaps, and play that again."""
     air = weather(drawn) if isinstance(drawn, int) else drawn
-    world = World(air, watch)
+    world = World(air, watch, record)
     numbers = _numbers(air)
     before, silent = [getattr(room, name) for room, name, _ in numbers], logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # what is logged of observers and policies that raise is meant to be
@@ -407,13 +416,23 @@ def play(
         for room, name, number in numbers:
             setattr(room, name, number)
         world.play(stimuli_of(air) if given is None else given)
+        replayed = None if record is None else _replayed(world, record)
     except Caught as caught:
         return Played(world, caught)
     finally:
         logging.disable(silent)
         for (room, name, _), value in zip(numbers, before, strict=True):
             setattr(room, name, value)
-    return Played(world, None)
+    return Played(world, None, replayed)
+
+
+def _replayed(world: World, record: Path) -> Replay:
+    """Play again what a run recorded, with the bounds that the core still has."""
+    core = world.core
+    assert isinstance(core, RecordingCore)
+    if core.notes.tape.on:
+        core.end_recording(world.now)
+    return replay(record)
 
 
 def _numbers(air: Weather) -> list[tuple[Any, str, int]]:

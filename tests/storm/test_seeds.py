@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import attrs
@@ -18,6 +19,9 @@ pytestmark = pytest.mark.usefixtures("untraced")
 #: How many seeds `make test` plays, in blocks that several processes may share: some thirty seconds of one core.
 SEEDS, BLOCK = 3000, 500
 BLOCKS = [range(first, first + BLOCK) for first in range(0, SEEDS, BLOCK)]
+
+#: How many of them are recorded, and played again from that.
+RECORDED = 200
 
 #: Bugs, the law that tells of each, and which seeds must catch it; those that take many begin where one of the first is.
 CAUGHT_BY = {
@@ -83,6 +87,24 @@ def test_observers_that_raise_change_nothing():
         air = attrs.evolve(weather(seed), raising=False)
 
         assert play(air).digest == play(attrs.evolve(air, raising=True)).digest
+
+
+def test_what_a_storm_records_replays_to_the_same_decisions(tmp_path):
+    """A surprise in production becomes a test only if nothing that happens there is too odd to be played again."""
+    ended = Counter()
+    for seed in range(RECORDED):
+        played = play(seed, record=tmp_path / "run.jsonl")
+        assert (played.caught, played.replayed.divergence) == (None, None), f"seed {seed}"
+        ended[played.replayed.ended] += 1
+
+    assert {"closed", "interrupt"} == set(ended)  # the latter where a turn was torn
+    assert min(ended.values()) > RECORDED / 4
+
+
+def test_to_be_recorded_changes_nothing(tmp_path):
+    """What is looked at must be what would have happened."""
+    for seed in range(20):
+        assert play(seed).digest == play(seed, record=tmp_path / "run.jsonl").digest
 
 
 @pytest.mark.parametrize("name", list(BUGS))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
+from pathlib import Path
 from typing import Any, TypeVar
 
 from storm.judge import Caught, Judge
@@ -27,6 +28,8 @@ from scheduler._core.job import Job, JobOptions, Line
 from scheduler._core.pool_table import PoolRecord, Slot
 from scheduler._errors import DuplicateJob, PoolBroken, QueueFull
 from scheduler._observers import Observers
+from scheduler._recorder import Recorder
+from scheduler._tape import BYTES_MAX
 
 T = TypeVar("T")
 
@@ -65,20 +68,32 @@ class StormJob(Job):
 class Turns:
     """A core, its time, and those who watch."""
 
-    def __init__(self, weather: Weather, watch: Callable[[Any, list[Event]], object] | None = None) -> None:
+    def __init__(
+        self,
+        weather: Weather,
+        watch: Callable[[Any, list[Event]], object] | None = None,
+        record: Path | None = None,
+    ) -> None:
         WATCH.seconds = 0.0
         self.weather = weather
+        settings: dict[str, Any] = {
+            "capacity": weather.capacity,
+            "admission": weather.admission,
+            "ordering": weather.ordering,
+            "routing": weather.routing,
+            "limits": weather.limits,
+            "breakers": weather.breakers,
+        }
+        recorder = None if record is None else Recorder(record, BYTES_MAX, weather.seed)
         self.core: Core = make_core(
             weather.groups,
-            capacity=weather.capacity,
-            admission=weather.admission,
-            ordering=weather.ordering,
-            routing=weather.routing,
+            **settings,
             seed=weather.seed,
-            limits=weather.limits,
-            breakers=weather.breakers,
             stopwatch=WATCH,
+            **({} if recorder is None else recorder.parts),
         )
+        if recorder is not None:
+            recorder.begin(weather.groups, settings, name="storm", now=0.0)
         self.core.observed = True
         self.now, self.steps, self.number = 0.0, 0, 0
         self.heap: list[Entry] = []

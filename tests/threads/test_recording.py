@@ -9,7 +9,7 @@ import pytest
 
 from policies import ExponentialBackoff, FixedBackoff, Hedge, Reject, RetryBudget
 from pools import AsyncioPool, InlinePool, ProcessPool, ThreadPool
-from scheduler import Limit, PoolGroup, RecordingError, Scheduler, SchedulerError, VirtualClock
+from scheduler import Limit, PoolGroup, RecordingError, Scheduler, SchedulerError, VirtualClock, current_job
 from scheduler._core.core import Core
 from scheduler.testing import replay
 
@@ -245,6 +245,32 @@ def test_an_interrupt_that_tears_a_turn_ends_the_recording(file, caplog):
     assert "an interrupt tore a turn" in caplog.text
     played = replay(file)
     assert (played.divergence, played.ended, played.jobs) == (None, "interrupt", 1)
+
+
+@pytest.mark.parametrize("step", ["_start", "back_off"])
+def test_a_turn_that_is_torn_is_not_told_as_a_difference(file, monkeypatch, step):
+    """Its line is the last that was written, and what an interrupt left undone a replay does."""
+
+    def fails_once():
+        if current_job().attempt == 1:
+            raise OSError
+
+    def strike(*_args, **_named):
+        raise KeyboardInterrupt
+
+    with Scheduler(
+        InlinePool(), record=file, clock=VirtualClock(), retry=FixedBackoff(delay=0.0)
+    ) as scheduler:
+        scheduler.submit(int)
+        with monkeypatch.context() as patch:
+            patch.setattr(f"scheduler._noting.NotingCore.{step}", strike)
+            with pytest.raises(KeyboardInterrupt):
+                scheduler.submit(fails_once)
+        scheduler.submit(int)
+
+    played = replay(file)
+    assert (played.divergence, played.ended) == (None, "interrupt")
+    assert played.jobs in (1, 2)
 
 
 def test_the_recording_before_is_kept(file):
