@@ -352,10 +352,11 @@ class JobHandle(Job, Future[T]):
             try:
                 callback(self)
             except BaseException as error:
-                _log.exception("exception calling callback for job %s", self.id)
-                # Even SystemExit must not take a worker with it; but Ctrl-C belongs to the main thread.
+                # Even SystemExit must not take a worker with it; but Ctrl-C belongs to the main thread, and no
+                # callback is to blame for it.
                 if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
                     raise
+                _log.exception("exception calling callback for job %s", self.id)
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.id} {self.state.value} priority={self.options.priority}>"

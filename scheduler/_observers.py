@@ -58,11 +58,12 @@ class Observers:
             try:
                 observer(event)
             except BaseException as error:
-                _log.exception("observer %s raised on %s", _name(observer), type(event).__name__)
-                # Even SystemExit must not take a worker with it; but Ctrl-C belongs to the main thread.
+                # Even SystemExit must not take a worker with it; but Ctrl-C belongs to the main thread, and no
+                # observer is to blame for it.
                 main = threading.current_thread() is threading.main_thread()
                 if isinstance(error, KeyboardInterrupt) and main:
                     raise
+                _log.exception("observer %s raised on %s", _name(observer), type(event).__name__)
 
 
 def _name(observer: object) -> str:

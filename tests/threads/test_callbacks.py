@@ -7,7 +7,7 @@ import time
 import pytest
 
 from policies import FixedPools
-from pools import AsyncioPool, ProcessPool, ThreadPool
+from pools import AsyncioPool, InlinePool, ProcessPool, ThreadPool
 from scheduler import PoolGroup, WouldDeadlock
 
 #: Recipes of a pool with one slot, and a job that succeeds or fails a little later, when it has its callback.
@@ -81,3 +81,19 @@ def test_a_callback_that_closes_the_scheduler_is_not_waited_for(called_back):
 
     assert report.complete
     assert report.duration < 3
+
+
+def test_ctrl_c_in_a_callback_is_not_told_as_its_fault(open_scheduler, caplog):
+    """Whoever presses it would read a traceback of code that has done nothing wrong."""
+    s = open_scheduler(InlinePool())
+
+    def interrupted(_handle):
+        raise KeyboardInterrupt
+
+    s.pause()
+    handle = s.submit(int)
+    handle.add_done_callback(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        s.resume()
+
+    assert (0, []) == (handle.result(20), caplog.records)
